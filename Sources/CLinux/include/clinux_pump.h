@@ -1,0 +1,81 @@
+/* Batches of datagrams with their addresses, sockets for ESP and IKE, reads and writes of the TUN device.
+ * Every function that returns int or ssize_t gives a negated errno on failure. */
+#ifndef CLINUX_PUMP_H
+#define CLINUX_PUMP_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* An address with its port, all in host order; an IPv4 address is `low` alone. */
+typedef struct clinux_endpoint {
+    uint64_t high;
+    uint64_t low;
+    uint32_t interface; /* the scope of a link-local address */
+    uint16_t port;
+    uint8_t is_ipv6;
+    uint8_t reserved;
+} clinux_endpoint;
+
+/* What was received into one slot. */
+typedef struct clinux_datagram {
+    clinux_endpoint remote;
+    clinux_endpoint local; /* the address it was sent to; port 0 */
+    uint32_t length;
+    uint32_t segment; /* with GRO: octets of each datagram but the last, else 0 */
+    uint32_t is_truncated;
+    uint32_t reserved;
+} clinux_datagram;
+
+typedef struct clinux_socket_options {
+    uint32_t mark;
+    int32_t receive_buffer;
+    int32_t send_buffer;
+    uint8_t reuse_port;
+    uint8_t receive_segments; /* UDP_GRO */
+} clinux_socket_options;
+
+/* A UDP socket bound to `local` that neither blocks nor lets the kernel discover path MTUs. */
+int clinux_udp_open(const clinux_endpoint *local, const clinux_socket_options *options);
+/* A raw socket for ESP of one family. */
+int clinux_raw_esp_open(int is_ipv6, const clinux_socket_options *options);
+/* The port a socket is bound to. */
+int clinux_bound_port(int fd);
+/* The address that the kernel would send from towards `remote`. */
+int clinux_source_towards(const clinux_endpoint *remote, uint32_t mark, clinux_endpoint *local);
+
+/* Steers the datagrams of fd's SO_REUSEPORT group: IKE and keepalives to its first member, ESP to member
+ * 1 + (SPI & (workers - 1)). `workers` is a power of two. */
+int clinux_steer_esp(int fd, uint32_t workers);
+
+/* Message vectors for `capacity` datagrams; NULL without memory. */
+typedef struct clinux_batch clinux_batch;
+clinux_batch *clinux_batch_new(uint32_t capacity);
+void clinux_batch_free(clinux_batch *batch);
+
+/* Receives up to `count` datagrams, number i at base + i * stride with room for `room` octets. */
+int clinux_receive(clinux_batch *batch, int fd, void *base, size_t stride, size_t room, uint32_t count,
+                   clinux_datagram *datagrams);
+
+/* Adds a datagram: a copy is not made. A `local` without address leaves the source to the kernel; `segment` is
+ * the size for UDP_SEGMENT or 0. -ENOBUFS when the batch is full. */
+int clinux_send_add(clinux_batch *batch, const void *octets, size_t count, const clinux_endpoint *local,
+                    const clinux_endpoint *remote, uint16_t segment);
+uint32_t clinux_send_count(const clinux_batch *batch);
+/* Sends and empties the batch; waits up to `patience_ms` in all for room. The result is how many went; `refused`
+ * counts what the kernel would not take, `blocked` what found no room. */
+int clinux_send_flush(clinux_batch *batch, int fd, int patience_ms, uint32_t *refused, uint32_t *blocked);
+
+/* Sends one datagram without waiting, from any thread. */
+int clinux_send_one(int fd, const void *octets, size_t count, const clinux_endpoint *local,
+                    const clinux_endpoint *remote);
+
+/* read and write that are not interrupted. */
+ssize_t clinux_read(int fd, void *octets, size_t count);
+ssize_t clinux_write(int fd, const void *octets, size_t count);
+int clinux_close(int fd);
+
+/* Nanoseconds of CLOCK_BOOTTIME. */
+int64_t clinux_boottime(void);
+
+#endif

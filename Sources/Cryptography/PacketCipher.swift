@@ -1,0 +1,298 @@
+import CSodium
+
+/// Seals or opens the ESP packets of one SA in one direction, for one worker, in place.
+///
+/// A packet is SPI (4), sequence number (4), IV, payload with padding and trailer, ICV (RFC 4303 §2).
+/// The keys are set once; a packet costs no allocation and no reference count.
+/// Safe: it owns contexts and scratch memory, frees them once, and is used by the worker that owns it.
+@safe
+public struct PacketCipher: ~Copyable, @unchecked Sendable {
+    /// Which way the packets go.
+    public enum Direction: Sendable {
+        /// Outbound.
+        case seal
+        /// Inbound.
+        case open
+    }
+
+    private enum Mode { case aead, cbc, null }
+
+    /// Offsets into the scratch memory.
+    private enum Scratch {
+        static let nonce = 0
+        static let aad = 16
+        static let zeroIV = 32
+        static let digest = 64
+        static let octets = 128
+    }
+
+    private static let headerLength = 8
+
+    /// What it protects with.
+    public let transform: CipherTransform
+    private let mode: Mode
+    private let ivLength: Int
+    private let icvLength: Int
+    private let esn: Bool
+    private let direction: Direction
+    private let cipher: CipherState?
+    private let mac: HMACState?
+    private let scratch: UnsafeMutablePointer<UInt8>
+    /// The highest number sealed: IVs come from these numbers, so none may come twice.
+    private var lastSequence: UInt64 = 0
+
+    /// Keys the contexts; `integrityKey` is nil (or empty) for an AEAD.
+    public init(
+        _ transform: CipherTransform,
+        encryptionKey: SecretKey,
+        integrityKey: SecretKey?,
+        esn: Bool,
+        direction: Direction
+    ) throws(CryptoError) {
+        try transform.checkKeys(encryptionKey, integrityKey)
+        let mac = try Self.mac(transform, integrityKey)
+        do throws(CryptoError) {
+            cipher = try CipherState.make(
+                transform,
+                key: encryptionKey,
+                direction: direction == .seal ? .encrypt : .decrypt
+            )
+        } catch {
+            mac?.free()
+            throw error
+        }
+        self.mac = mac
+        self.transform = transform
+        self.esn = esn
+        self.direction = direction
+        ivLength = transform.ivLength
+        icvLength = transform.icvLength
+        switch transform {
+        case .aesGCM16, .chacha20Poly1305: mode = .aead
+        case .aesCBC: mode = .cbc
+        case .null: mode = .null
+        }
+        let scratch = UnsafeMutablePointer<UInt8>.allocate(capacity: Scratch.octets)
+        unsafe scratch.initialize(repeating: 0, count: Scratch.octets)
+        if transform.isAEAD {
+            // nonce = salt | IV (RFC 4106 §4, RFC 7634 §2): the salt is written once.
+            unsafe encryptionKey.withOctets { octets in
+                let first = octets.count - CipherTransform.saltLength
+                for index in 0..<CipherTransform.saltLength {
+                    unsafe scratch[Scratch.nonce + index] = octets[first + index]
+                }
+            }
+        }
+        unsafe self.scratch = scratch
+    }
+
+    deinit {
+        cipher?.free()
+        mac?.free()
+        unsafe sodium_memzero(scratch, Scratch.octets)
+        unsafe scratch.deallocate()
+    }
+
+    /// Writes IV, ciphertext and ICV of the packets of `range` and sets the status of each.
+    ///
+    /// Sequence numbers must grow: a number not above the last sealed one is refused, and so is one above
+    /// 2^32-1 without ESN (RFC 4303 §3.3.3: the counter must never cycle).
+    public mutating func seal(_ jobs: inout [PacketJob], range: Range<Int>, in arena: inout PacketArena) {
+        var span = jobs.mutableSpan
+        seal(&span, range: range, in: &arena)
+    }
+
+    /// Writes IV, ciphertext and ICV of the packets of `range` and sets the status of each.
+    public mutating func seal(
+        _ jobs: inout MutableSpan<PacketJob>,
+        range: Range<Int>,
+        in arena: inout PacketArena
+    ) {
+        precondition(direction == .seal)
+        for index in range {
+            let job = jobs[index]
+            guard let packet = unsafe arena.packet(at: job.offset, length: job.length) else {
+                jobs[index].status = .invalidLength
+                continue
+            }
+            jobs[index].status = unsafe seal(job, packet)
+        }
+    }
+
+    /// Verifies and decrypts the packets of `range`, sets each status, and zeroes a payload that fails.
+    public mutating func open(_ jobs: inout [PacketJob], range: Range<Int>, in arena: inout PacketArena) {
+        var span = jobs.mutableSpan
+        open(&span, range: range, in: &arena)
+    }
+
+    /// Verifies and decrypts the packets of `range`, sets each status, and zeroes a payload that fails.
+    public mutating func open(
+        _ jobs: inout MutableSpan<PacketJob>,
+        range: Range<Int>,
+        in arena: inout PacketArena
+    ) {
+        precondition(direction == .open)
+        for index in range {
+            let job = jobs[index]
+            guard let packet = unsafe arena.packet(at: job.offset, length: job.length) else {
+                jobs[index].status = .invalidLength
+                continue
+            }
+            jobs[index].status = unsafe open(job, packet)
+        }
+    }
+
+    private mutating func seal(_ job: PacketJob, _ packet: UnsafeMutablePointer<UInt8>) -> PacketJob.Status {
+        guard let count = payloadLength(job) else { return .invalidLength }
+        let iv = unsafe packet + Self.headerLength
+        let payload = unsafe iv + ivLength
+        let icv = unsafe payload + count
+        guard job.sequence > lastSequence, esn || job.sequence <= UInt64(UInt32.max) else {
+            unsafe sodium_memzero(payload, count)
+            return .authenticationFailed
+        }
+        lastSequence = job.sequence
+        let sealed: Bool
+        switch mode {
+        case .aead:
+            unsafe Self.store(job.sequence, iv)
+            unsafe Self.store(job.sequence, scratch + Scratch.nonce + CipherTransform.saltLength)
+            sealed = unsafe sealAEAD(packet, job.sequence, payload, count, icv)
+        case .cbc:
+            sealed =
+                unsafe sealCBC(iv, job.sequence, count) && computeICV(packet, count, job.sequence)
+        case .null:
+            sealed = unsafe computeICV(packet, count, job.sequence)
+        }
+        guard sealed else {
+            unsafe sodium_memzero(payload, count)
+            return .authenticationFailed
+        }
+        if mode != .aead { unsafe icv.update(from: scratch + Scratch.digest, count: icvLength) }
+        return .done
+    }
+
+    private func open(_ job: PacketJob, _ packet: UnsafeMutablePointer<UInt8>) -> PacketJob.Status {
+        guard let count = payloadLength(job) else { return .invalidLength }
+        let iv = unsafe packet + Self.headerLength
+        let payload = unsafe iv + ivLength
+        let icv = unsafe payload + count
+        let opened: Bool
+        switch mode {
+        case .aead:
+            unsafe (scratch + Scratch.nonce + CipherTransform.saltLength).update(from: iv, count: ivLength)
+            opened = unsafe openAEAD(packet, job.sequence, payload, count, icv)
+        case .cbc:
+            opened =
+                unsafe verifyICV(packet, count, job.sequence, icv)
+                && cipher?.runCBC(iv: iv, text: payload, count: count) ?? false
+        case .null:
+            opened = unsafe verifyICV(packet, count, job.sequence, icv)
+        }
+        guard opened else {
+            unsafe sodium_memzero(payload, count)
+            return .authenticationFailed
+        }
+        return .done
+    }
+
+    /// Octets between IV and ICV, or nil when they cannot be: a trailer has two octets, CBC whole blocks.
+    private func payloadLength(_ job: PacketJob) -> Int? {
+        let count = Int(job.length) - Self.headerLength - ivLength - icvLength
+        guard count >= 2, mode != .cbc || count % 16 == 0 else { return nil }
+        return count
+    }
+
+    private func sealAEAD(
+        _ packet: UnsafeMutablePointer<UInt8>,
+        _ sequence: UInt64,
+        _ payload: UnsafeMutablePointer<UInt8>,
+        _ count: Int,
+        _ icv: UnsafeMutablePointer<UInt8>
+    ) -> Bool {
+        let aad = unsafe aad(packet, sequence)
+        return unsafe cipher?.sealAEAD(
+            nonce: scratch + Scratch.nonce,
+            aad: aad,
+            aadCount: esn ? 12 : 8,
+            text: payload,
+            count: count,
+            icv: icv
+        ) ?? false
+    }
+
+    private func openAEAD(
+        _ packet: UnsafeMutablePointer<UInt8>,
+        _ sequence: UInt64,
+        _ payload: UnsafeMutablePointer<UInt8>,
+        _ count: Int,
+        _ icv: UnsafeMutablePointer<UInt8>
+    ) -> Bool {
+        let aad = unsafe aad(packet, sequence)
+        return unsafe cipher?.openAEAD(
+            nonce: scratch + Scratch.nonce,
+            aad: aad,
+            aadCount: esn ? 12 : 8,
+            text: payload,
+            count: count,
+            icv: icv
+        ) ?? false
+    }
+
+    /// The header itself, or with ESN SPI | high half | low half (RFC 4106 §5).
+    private func aad(_ packet: UnsafeMutablePointer<UInt8>, _ sequence: UInt64) -> UnsafeMutablePointer<UInt8>
+    {
+        guard esn else { return unsafe packet }
+        let aad = unsafe scratch + Scratch.aad
+        unsafe aad.update(from: packet, count: 4)
+        unsafe Self.store((sequence >> 32) << 32, aad + 4)
+        unsafe (aad + 8).update(from: packet + 4, count: 4)
+        return unsafe aad
+    }
+
+    /// Encrypts counter block and payload with a zero IV: the first block out is the IV on the wire.
+    ///
+    /// NIST SP 800-38A appendix C: the forward cipher of a nonce under the same key is an unpredictable IV.
+    private func sealCBC(_ iv: UnsafeMutablePointer<UInt8>, _ sequence: UInt64, _ count: Int) -> Bool {
+        unsafe Self.store(0, iv)
+        unsafe Self.store(sequence, iv + 8)
+        return unsafe cipher?.runCBC(iv: scratch + Scratch.zeroIV, text: iv, count: ivLength + count) ?? false
+    }
+
+    /// Leaves in the scratch the HMAC over header, IV, ciphertext and with ESN the high half (RFC 4303 §2.2.1).
+    private func computeICV(_ packet: UnsafeMutablePointer<UInt8>, _ count: Int, _ sequence: UInt64) -> Bool {
+        guard let mac, mac.begin(), unsafe mac.update(packet, Self.headerLength + ivLength + count) else {
+            return false
+        }
+        if esn {
+            let high = unsafe scratch + Scratch.aad
+            unsafe Self.store((sequence >> 32) << 32, high)
+            guard unsafe mac.update(high, 4) else { return false }
+        }
+        return unsafe mac.finish(scratch + Scratch.digest)
+    }
+
+    private func verifyICV(
+        _ packet: UnsafeMutablePointer<UInt8>,
+        _ count: Int,
+        _ sequence: UInt64,
+        _ icv: UnsafeMutablePointer<UInt8>
+    ) -> Bool {
+        unsafe computeICV(packet, count, sequence)
+            && sodium_memcmp(scratch + Scratch.digest, icv, icvLength) == 0
+    }
+
+    private static func mac(
+        _ transform: CipherTransform,
+        _ key: SecretKey?
+    ) throws(CryptoError) -> HMACState? {
+        guard let integrity = transform.integrity, let key else { return nil }
+        return try unsafe key.withOctets { (octets) throws(CryptoError) -> HMACState in
+            try unsafe HMACState.make(integrity.hash, key: octets)
+        }
+    }
+
+    private static func store(_ value: UInt64, _ target: UnsafeMutablePointer<UInt8>) {
+        unsafe UnsafeMutableRawPointer(target).storeBytes(of: value.bigEndian, as: UInt64.self)
+    }
+}

@@ -1,0 +1,199 @@
+public import Cryptography
+public import IPPackets
+public import IPsecTypes
+public import Primitives
+
+/// Why an SA could not be installed.
+public enum ESPError: Error, Hashable, Sendable {
+    /// An SA with this number is installed.
+    case duplicateID(UInt32)
+    /// An SA with this inbound SPI is installed.
+    case duplicateSPI(SPI)
+    /// The cipher refused its keys.
+    case cryptography(CryptoError)
+}
+
+/// What the control plane must hear of.
+public enum ESPEvent: Hashable, Sendable {
+    /// A packet waits for an SA of this tunnel.
+    case trapped(tunnel: UInt32, source: IPAddress, destination: IPAddress, ipProtocol: UInt8)
+    /// The first authentic packet of an SA came.
+    case firstInbound(saID: UInt32)
+    /// Packets with a wrong ICV came, since the last such event.
+    case integrityFailures(saID: UInt32, count: UInt64)
+    /// An SA is near the end of its sequence numbers or of its volume.
+    case exhausted(saID: UInt32)
+}
+
+/// The state of one worker: its SAs, the policy, and the batches under way.
+///
+/// Packets stay in the worker's arenas; the engine moves no octet but headers and trailers. A batch is
+/// prepared packet by packet, then sealed or opened at once, so that each SA's cipher is entered once for a
+/// run of packets.
+public struct ESPEngine: ~Copyable {
+    /// Packets that one batch can hold.
+    public static let batchCapacity = 256
+    /// The path MTU until something else is known.
+    public static let defaultPathMTU = 1500
+
+    // The security association database: parallel arrays by slot, and the SPI's way to a slot.
+    var spis = SPITable()
+    var outbound = [OutboundSA]()
+    var inbound = [InboundSA]()
+    var ciphers = [CipherPair?]()
+    private var freeSlots = [Int]()
+    private var slotOfID = [UInt32: Int]()
+
+    var spd = SPDCache()
+    private var tunnels = [UInt32: SPDEntry]()
+    var held = HeldPackets()
+    var lastTrap = [UInt32: Instant]()
+    private let maximumMTU: Int
+    var hasUnreportedFailures = false
+
+    /// What was dropped.
+    public var drops = DropCounters()
+    /// What happened since `takeEvents()`.
+    var events = [ESPEvent]()
+
+    var sealJobs = [PacketJob]()
+    var sealSlots = [Int32]()
+    var openJobs = [PacketJob]()
+    var openEntries = [InboundEntry]()
+
+    /// An engine without SAs; no inner packet may exceed `maximumMTU`, whatever the path would allow.
+    public init(maximumMTU: Int? = nil) {
+        self.maximumMTU = maximumMTU ?? 65_535
+        sealJobs.reserveCapacity(Self.batchCapacity)
+        sealSlots.reserveCapacity(Self.batchCapacity)
+        openJobs.reserveCapacity(Self.batchCapacity)
+        openEntries.reserveCapacity(Self.batchCapacity)
+    }
+
+    /// Installs an SA pair and gives its slot; it is used for sending from now on, before older ones of its
+    /// tunnel.
+    @discardableResult
+    public mutating func install(_ description: ChildSADescription) throws(ESPError) -> Int {
+        guard slotOfID[description.id] == nil else { throw .duplicateID(description.id) }
+        guard spis.slot(of: description.inboundSPI.value) == nil else {
+            throw .duplicateSPI(description.inboundSPI)
+        }
+        let pair: CipherPair
+        do throws(CryptoError) {
+            pair = try CipherPair(description)
+        } catch {
+            throw .cryptography(error)
+        }
+        let mtu = innerMTU(description.path, description.transform)
+        let slot: Int
+        if let free = freeSlots.popLast() {
+            slot = free
+            outbound[slot] = OutboundSA(description, innerMTU: mtu)
+            inbound[slot] = InboundSA(description)
+            ciphers[slot] = pair
+        } else {
+            slot = ciphers.count
+            outbound.append(OutboundSA(description, innerMTU: mtu))
+            inbound.append(InboundSA(description))
+            ciphers.append(pair)
+        }
+        slotOfID[description.id] = slot
+        spis.insert(description.inboundSPI.value, slot: slot)
+        spd.insert(slot: slot, local: description.localSelectors, remote: description.remoteSelectors)
+        return slot
+    }
+
+    private func innerMTU(_ path: OuterPath, _ transform: CipherTransform) -> Int {
+        let fitting = TunnelMTU.innerMTU(
+            path: Self.defaultPathMTU,
+            outerIsIPv6: path.remote.address.bitWidth == 128,
+            encapsulation: path.encapsulation,
+            transform: transform
+        )
+        return min(fitting, maximumMTU)
+    }
+
+    /// Removes an SA pair and gives the slot that it had.
+    @discardableResult
+    public mutating func remove(saID: UInt32) -> Int? {
+        guard let slot = slotOfID.removeValue(forKey: saID) else { return nil }
+        spis.remove(inbound[slot].spi)
+        spd.remove(.sa(slot: slot))
+        ciphers[slot] = nil
+        freeSlots.append(slot)
+        return slot
+    }
+
+    /// The slot of an installed SA.
+    public func slot(ofSA saID: UInt32) -> Int? { slotOfID[saID] }
+
+    /// Takes note of other outer ends: the inner MTU follows.
+    public mutating func updatePath(saID: UInt32, _ path: OuterPath) {
+        guard let slot = slotOfID[saID], let pair = ciphers[slot] else { return }
+        outbound[slot].innerMTU = innerMTU(path, pair.transform)
+    }
+
+    /// Replaces all tunnels; what is held for a tunnel that is gone stays until it expires.
+    public mutating func setTunnels(_ entries: [SPDEntry]) {
+        for id in tunnels.keys.sorted() { spd.remove(.tunnel(id)) }
+        tunnels.removeAll()
+        for entry in entries {
+            guard tunnels.updateValue(entry, forKey: entry.id) == nil else { continue }
+            spd.insert(entry)
+        }
+        lastTrap = lastTrap.filter { tunnels[$0.key] != nil }
+    }
+
+    /// Packets that were held for the tunnel of this SA: they are to be prepared again.
+    public mutating func takeHeld(forSA saID: UInt32) -> [[UInt8]] {
+        guard held.count > 0, let slot = slotOfID[saID], let pair = ciphers[slot] else { return [] }
+        var result = [[UInt8]]()
+        for entry in tunnels.values.sorted(by: { $0.id < $1.id })
+        where entry.connection == pair.connection && entry.tunnel == pair.tunnel {
+            lastTrap[entry.id] = nil
+            result += held.take(entry.id)
+        }
+        return result
+    }
+
+    /// Drops what was held too long and reports failures: to be called about once a second.
+    public mutating func tick(at now: Instant) {
+        drops[.heldExpired] += UInt64(held.expire(at: now))
+        guard hasUnreportedFailures else { return }
+        hasUnreportedFailures = false
+        for slot in slotOfID.values.sorted() {
+            let count = inbound[slot].integrityFailures - inbound[slot].reportedFailures
+            guard count > 0 else { continue }
+            inbound[slot].reportedFailures = inbound[slot].integrityFailures
+            events.append(.integrityFailures(saID: inbound[slot].id, count: count))
+        }
+    }
+
+    /// True when `takeEvents()` has any.
+    public var hasEvents: Bool { !events.isEmpty }
+
+    /// What happened since the last call.
+    public mutating func takeEvents() -> [ESPEvent] {
+        defer { events.removeAll(keepingCapacity: true) }
+        return events
+    }
+
+    /// Packets that are held.
+    public var heldCount: Int { held.count }
+
+    /// What each SA has carried, by number.
+    public func counters() -> [UInt32: SACounters] {
+        slotOfID.mapValues { slot in
+            var counters = SACounters()
+            counters.packetsIn = inbound[slot].packets
+            counters.octetsIn = inbound[slot].octets
+            counters.lastIn = inbound[slot].last
+            counters.integrityFailures = inbound[slot].integrityFailures
+            counters.replays = inbound[slot].replays
+            counters.packetsOut = outbound[slot].packets
+            counters.octetsOut = outbound[slot].octets
+            counters.lastOut = outbound[slot].last
+            return counters
+        }
+    }
+}

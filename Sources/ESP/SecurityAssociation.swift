@@ -1,0 +1,156 @@
+import Cryptography
+import IPPackets
+import IPsecTypes
+public import Primitives
+
+/// What an SA pair has carried.
+public struct SACounters: Hashable, Sendable {
+    /// Inner packets that came in.
+    public var packetsIn: UInt64 = 0
+    /// Their octets.
+    public var octetsIn: UInt64 = 0
+    /// Inner packets that went out.
+    public var packetsOut: UInt64 = 0
+    /// Their octets.
+    public var octetsOut: UInt64 = 0
+    /// When the last authentic packet came.
+    public var lastIn: Instant?
+    /// When the last packet went.
+    public var lastOut: Instant?
+    /// Packets with a wrong ICV.
+    public var integrityFailures: UInt64 = 0
+    /// Packets that were seen before or too old.
+    public var replays: UInt64 = 0
+
+    /// All zero.
+    public init() {}
+}
+
+/// A hard limit by volume and the softer one before it.
+struct VolumeGuard: Sendable {
+    let octets: UInt64
+    let packets: UInt64
+    let softOctets: UInt64
+    let softPackets: UInt64
+
+    init(_ volume: SAVolume) {
+        octets = volume.octets ?? .max
+        packets = volume.packets ?? .max
+        // An eighth is left for the time that a rekey takes.
+        softOctets = octets - octets / 8
+        softPackets = packets - packets / 8
+    }
+}
+
+/// The outbound half of an SA but for its cipher, in the engine's one array of them and never copied out of
+/// it.
+struct OutboundSA: Sendable {
+    let id: UInt32
+    let spi: UInt32
+    let ivLength: Int
+    let icvLength: Int
+    let blockMask: Int
+    /// The last number given to a packet.
+    var sequence: UInt64 = 0
+    /// No number above this is ever given (RFC 4303 §3.3.3).
+    let lastSequence: UInt64
+    let softSequence: UInt64
+    let volume: VolumeGuard
+    var innerMTU: Int
+    var packets: UInt64 = 0
+    var octets: UInt64 = 0
+    var last: Instant?
+    var isSoftExhausted = false
+
+    init(_ description: ChildSADescription, innerMTU: Int) {
+        id = description.id
+        spi = description.outboundSPI.value
+        ivLength = description.transform.ivLength
+        icvLength = description.transform.icvLength
+        blockMask = description.transform.blockLength - 1
+        lastSequence = description.usesESN ? UInt64.max : UInt64(UInt32.max)
+        softSequence = lastSequence - (1 << 20)
+        volume = VolumeGuard(description.limit)
+        self.innerMTU = innerMTU
+    }
+}
+
+/// The inbound half of an SA but for its cipher.
+struct InboundSA: Sendable {
+    let id: UInt32
+    let spi: UInt32
+    let ivLength: Int
+    let icvLength: Int
+    var window: ReplayWindow
+    let local: [SelectorRule]
+    let remote: [SelectorRule]
+    let volume: VolumeGuard
+    var packets: UInt64 = 0
+    var octets: UInt64 = 0
+    var last: Instant?
+    var integrityFailures: UInt64 = 0
+    var reportedFailures: UInt64 = 0
+    var replays: UInt64 = 0
+    var isSoftExhausted = false
+
+    init(_ description: ChildSADescription) {
+        id = description.id
+        spi = description.inboundSPI.value
+        ivLength = description.transform.ivLength
+        icvLength = description.transform.icvLength
+        window = ReplayWindow(size: description.replayWindow, usesESN: description.usesESN)
+        local = description.localSelectors.map { SelectorRule($0) }
+        remote = description.remoteSelectors.map { SelectorRule($0) }
+        volume = VolumeGuard(description.limit)
+    }
+
+    /// RFC 4301 §5.2: what came out of the SA must be what the SA is for.
+    func admits(_ header: PacketHeader) -> Bool {
+        for index in remote.indices where remote[index].matchesSource(of: header) {
+            for other in local.indices where local[other].matchesDestination(of: header) { return true }
+            return false
+        }
+        return false
+    }
+}
+
+/// The keyed contexts of an SA: a class, since arrays hold nothing that cannot be copied.
+///
+/// Entered once a batch.
+final class CipherPair {
+    private var sealing: PacketCipher
+    private var opening: PacketCipher
+    let path: OuterPath
+    let connection: String
+    let tunnel: String
+    let transform: CipherTransform
+
+    init(_ description: ChildSADescription) throws(CryptoError) {
+        sealing = try PacketCipher(
+            description.transform,
+            encryptionKey: description.outboundKeys.encryption,
+            integrityKey: description.outboundKeys.integrity,
+            esn: description.usesESN,
+            direction: .seal
+        )
+        opening = try PacketCipher(
+            description.transform,
+            encryptionKey: description.inboundKeys.encryption,
+            integrityKey: description.inboundKeys.integrity,
+            esn: description.usesESN,
+            direction: .open
+        )
+        path = description.path
+        connection = description.connection
+        tunnel = description.tunnel
+        transform = description.transform
+    }
+
+    func seal(_ jobs: inout [PacketJob], _ range: Range<Int>, _ arena: inout PacketArena) {
+        sealing.seal(&jobs, range: range, in: &arena)
+    }
+
+    func open(_ jobs: inout [PacketJob], _ range: Range<Int>, _ arena: inout PacketArena) {
+        opening.open(&jobs, range: range, in: &arena)
+    }
+}

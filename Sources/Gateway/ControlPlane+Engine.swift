@@ -1,0 +1,250 @@
+import GatewayConfiguration
+import IKEv2
+import IKECore
+import IPPackets
+import IPsecTypes
+import Dispatch
+import ESP
+import LinuxIO
+import Logging
+import PacketPump
+import Policy
+import Primitives
+import Vici
+
+/// Driving the engine and carrying out what it wants.
+extension ControlPlane {
+    /// Feeds one input and does all that follows from it.
+    func feed(_ input: EngineInput) {
+        engine.handle(input, at: MonotonicClock.now())
+        settle()
+    }
+
+    /// Carries out outputs until there is none, starts what is due, and sets the timer.
+    func settle() {
+        drainOutputs()
+        runSupervisor()
+    }
+
+    private func drainOutputs() {
+        while let output = engine.nextOutput() {
+            switch output {
+            case .transmit(let datagram):
+                sockets?.send(datagram.octets, from: datagram.local, to: datagram.remote)
+            case .keepalive(let local, let remote):
+                sockets?.sendKeepalive(from: local, to: remote)
+            case .compute(let job):
+                pool?.submit(job)
+            case .install(let installation):
+                let sa = installation.description
+                let key = TunnelKey(connection: sa.connection, tunnel: sa.tunnel)
+                children[sa.id] = InstalledChild(key: key, path: sa.path)
+                dataPlane?.install(sa)
+            case .remove(let id):
+                children[id] = nil
+                counters[id] = nil
+                dataPlane?.remove(saID: id)
+            case .move(let id, let remote):
+                guard var child = children[id] else { continue }
+                child.path.remote = remote
+                children[id] = child
+                dataPlane?.updatePath(saID: id, path: child.path)
+            case .event(let event):
+                handle(event)
+            }
+        }
+    }
+
+    private func handle(_ event: EngineEvent) {
+        log(event)
+        let now = MonotonicClock.now()
+        switch event {
+        case .childUp(let ike, let child):
+            supervisor.childUp(TunnelKey(connection: ike.connection, tunnel: child.tunnel))
+            publishChild(ike, child, isUp: true)
+        case .childDown(let ike, let child, let cause):
+            let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
+            supervisor.childDown(key, cause: cause, at: now)
+            publishChild(ike, child, isUp: false)
+        case .attemptFailed(let connection, let tunnel, let isInitiator, _, let cause):
+            guard let connection, let tunnel, isInitiator else { break }
+            supervisor.attemptFailed(TunnelKey(connection: connection, tunnel: tunnel), cause: cause, at: now)
+        case .childFailed(let ike, let tunnel, let cause):
+            guard let tunnel, ike.isInitiator else { break }
+            supervisor.attemptFailed(
+                TunnelKey(connection: ike.connection, tunnel: tunnel),
+                cause: cause,
+                at: now
+            )
+        case .ikeUp(let ike): publishIKE(ike, isUp: true)
+        case .ikeDown(let ike, _): publishIKE(ike, isUp: false)
+        case .progress: break
+        }
+        advancePending(event)
+    }
+
+    private func log(_ event: EngineEvent) {
+        let line = EventText(event)
+        // What a stranger can cause is throttled by reason; state changes of verified peers are not.
+        if case .attemptFailed(let connection, _, let isInitiator, _, let cause) = event, !isInitiator {
+            let reason = "\(connection ?? "-") \(cause.reasonName)"
+            guard let suppressed = throttle.admit(reason, at: MonotonicClock.now()) else { return }
+            let more = suppressed > 0 ? " (\(suppressed) more like this)" : ""
+            logger.log(level: line.level, "\(line.text)\(more)", metadata: line.metadata)
+            return
+        }
+        logger.log(level: line.level, "\(line.text)", metadata: line.metadata)
+    }
+
+    /// Initiates what is due and arms the timer for whatever comes next.
+    func runSupervisor() {
+        let now = MonotonicClock.now()
+        if stopping == nil {
+            for key in supervisor.takeDue(at: now) { initiate(key, at: now) }
+            drainOutputs()
+        }
+        let deadlines = [
+            engine.deadline, stopping == nil ? supervisor.deadline : nil, stopping?.deadline,
+            pending.compactMap { $0.deadline }.min(),
+        ]
+        if let next = deadlines.compactMap({ $0 }).min() { timer?.arm(at: next) } else { timer?.disarm() }
+    }
+
+    private func initiate(_ key: TunnelKey, at now: Instant) {
+        guard let connection = description.connections.first(where: { $0.name == key.connection }),
+            let remote = connection.remoteAddress.initiatorTarget
+        else { return }
+        let configured = (connection.localAddresses + description.outerAddresses).first {
+            $0.bitWidth == remote.bitWidth
+        }
+        guard let local = configured ?? sockets?.localAddress(towards: remote) else {
+            let cause = DownCause.noConnection("no route to \(remote)")
+            supervisor.attemptFailed(key, cause: cause, at: now)
+            logger.warning("\(key): no route to \(remote)", metadata: ["event": "no-route"])
+            failPending(key, cause.description)
+            return
+        }
+        engine.handle(
+            .initiate(
+                connection: key.connection,
+                tunnel: key.tunnel,
+                local: Endpoint(local, description.ikePort),
+                remote: Endpoint(remote, description.ikePort)
+            ),
+            at: now
+        )
+    }
+
+    func deadlineReached() {
+        let now = MonotonicClock.now()
+        engine.handle(.timeout, at: now)
+        drainOutputs()
+        expirePending(at: now)
+        continueStopping(at: now)
+        runSupervisor()
+    }
+
+    /// Events of the data plane.
+    func receive(_ events: [PumpEvent]) {
+        let now = MonotonicClock.now()
+        for event in events {
+            switch event {
+            case .trapped(let tunnel, let source, let destination, _):
+                guard let key = tunnelIDs.first(where: { $0.value == tunnel })?.key else { continue }
+                if supervisor.entries[key]?.phase == .idle {
+                    logger.info("\(key): a packet \(source) → \(destination) wants through")
+                }
+                supervisor.trigger(key, at: now)
+            case .firstInbound:
+                break
+            case .inboundFrom(let id, let remote):
+                engine.handle(.childMoved(id: id, remote: remote), at: now)
+            case .integrityFailures(let id, let count):
+                warnThrottled("icv \(id)", "CHILD_SA {\(id)}: \(count) packets with a wrong ICV", at: now)
+            case .unknownSPI(let spi, let remote):
+                warnThrottled("spi", "ESP with unknown SPI \(spi) from \(remote)", at: now)
+            case .exhausted(let id):
+                engine.handle(.terminateChild(id: id, cause: .exhausted), at: now)
+            case .installFailed(let id):
+                logger.error("CHILD_SA {\(id)} could not be installed in the data plane")
+                engine.handle(.terminateChild(id: id, cause: .exhausted), at: now)
+            case .strayIKE(let octets, let local, let remote):
+                engine.handle(
+                    .datagram(IKEDatagram(octets: octets, local: local, remote: remote)),
+                    at: now
+                )
+            }
+        }
+        settle()
+    }
+
+    func warnThrottled(_ reason: String, _ text: String, at now: Instant) {
+        guard let suppressed = throttle.admit(reason, at: now) else { return }
+        logger.warning("\(text)\(suppressed > 0 ? " (\(suppressed) more like this)" : "")")
+    }
+
+    /// Once a second: counters, signs of life for liveness, the watchdog.
+    func tick() {
+        let now = MonotonicClock.now()
+        ticker?.arm(at: now.advanced(by: .seconds(1)))
+        if let interval = notifier.watchdogInterval,
+            lastWatchdog.advanced(by: interval / 3) <= now
+        {
+            lastWatchdog = now
+            try? notifier.watchdog()
+        }
+        collectCounters()
+    }
+
+    /// Asks the workers for their counters without waiting for them on the control queue.
+    private func collectCounters() {
+        guard !isCounting, let dataPlane else { return }
+        isCounting = true
+        let control = queue
+        DispatchQueue.global().async { [weak self] in
+            let counters = dataPlane.counters()
+            control.async { [weak self] in self?.assumeIsolated { $0.take(counters) } }
+        }
+    }
+
+    private func take(_ snapshot: PumpCounters) {
+        isCounting = false
+        pumpDrops = snapshot.drops
+        var activity: [UInt32: Instant] = [:]
+        for (id, sa) in snapshot.perSA where children[id] != nil {
+            if let last = sa.lastIn, last != counters[id]?.lastIn { activity[id] = last }
+            counters[id] = ChildCounters(
+                packetsIn: sa.packetsIn,
+                octetsIn: sa.octetsIn,
+                packetsOut: sa.packetsOut,
+                octetsOut: sa.octetsOut,
+                lastIn: sa.lastIn,
+                lastOut: sa.lastOut
+            )
+        }
+        if !activity.isEmpty { feed(.activity(activity)) }
+    }
+}
+
+extension DownCause {
+    /// A word for counting and throttling: the same for causes of one kind.
+    var reasonName: String {
+        switch self {
+        case .localRequest: "local-request"
+        case .shutdown: "shutdown"
+        case .policyChanged: "policy-changed"
+        case .peerDeleted: "peer-deleted"
+        case .replacedByInitialContact: "initial-contact"
+        case .noAnswer: "no-answer"
+        case .peerRefused(let type, _): "peer-\(type)"
+        case .noProposalChosen: "no-proposal-chosen"
+        case .tsUnacceptable: "ts-unacceptable"
+        case .authenticationFailed: "authentication-failed"
+        case .noConnection: "no-connection"
+        case .protocolError: "protocol-error"
+        case .halfOpenExpired: "half-open-expired"
+        case .exhausted: "exhausted"
+        case .cryptography: "cryptography"
+        }
+    }
+}

@@ -1,0 +1,187 @@
+import Cryptography
+import Dispatch
+public import GatewayConfiguration
+import IKECore
+import IKEv2
+import IPPackets
+import IPsecTypes
+public import LinuxIO
+public import Logging
+import PacketPump
+import Policy
+import Primitives
+import Vici
+
+/// The control plane: one serial queue that owns every IKE_SA, the supervisor, the routes and the vici server.
+///
+/// It carries out what the engine puts out and feeds it what sockets, timers, workers and users tell.
+public actor ControlPlane: DispatchQueueActor {
+    /// What the command line gave.
+    public struct Options: Sendable {
+        /// The configuration file.
+        public var configurationPath: String
+        /// Overrides the configured vici sockets.
+        public var viciPath: String?
+
+        /// Makes options.
+        public init(configurationPath: String, viciPath: String?) {
+            self.configurationPath = configurationPath
+            self.viciPath = viciPath
+        }
+    }
+
+    /// A tunnel that is installed in the data plane.
+    struct InstalledChild {
+        let key: TunnelKey
+        var path: OuterPath
+    }
+
+    /// Runs the actor on the control queue.
+    public let executor: DispatchQueueExecutor
+    let options: Options
+    let logger: Logger
+    let notifier = SystemdNotifier()
+    let startedAt = MonotonicClock.now()
+    let startedAtWallClock = MonotonicClock.wallClockSeconds()
+
+    var description: GatewayDescription
+    var engine: IKEv2Engine
+    var supervisor: Supervisor
+    var throttle = LogThrottle()
+    var routes: RouteManager?
+    var sockets: IKESocketSet?
+    var dataPlane: DataPlane?
+    var pool: ComputePool?
+    var vici: ViciServer?
+    var timer: DeadlineTimer?
+    var ticker: DeadlineTimer?
+    var pumpMailbox: Mailbox<PumpEvent>?
+
+    var children: [UInt32: InstalledChild] = [:]
+    var counters: [UInt32: ChildCounters] = [:]
+    var pumpDrops: [(reason: String, count: UInt64)] = []
+    var leaksPrevented: UInt64 = 0
+    var tunnelIDs: [TunnelKey: UInt32] = [:]
+    var pending: [PendingCommand] = []
+    var isCounting = false
+    var lastWatchdog = Instant.zero
+    var stopping: Stopping?
+
+    /// An orderly stop under way.
+    struct Stopping {
+        let deadline: Instant
+        let completion: @Sendable (Int32) -> Void
+    }
+
+    nonisolated var queue: DispatchQueue { executor.queue }
+
+    /// A control plane that does nothing before `start`.
+    public init(_ description: GatewayDescription, options: Options, logger: Logger) {
+        executor = DispatchQueueExecutor(queue: DispatchQueue(label: "causeway.control", qos: .userInteractive))
+        self.description = description
+        self.options = options
+        self.logger = logger
+        engine = IKEv2Engine(
+            configuration: EngineConfiguration(
+                ikePort: description.ikePort,
+                natTraversalPort: description.natTraversalPort
+            ),
+            entropy: SystemEntropy(),
+            at: startedAt
+        )
+        supervisor = Supervisor(entropy: SystemEntropy())
+    }
+
+    /// Opens everything, sets up the kernel's side and begins to work.
+    ///
+    /// - Throws: what the gateway cannot do without.
+    public func start() throws {
+        try SelfTest.run()
+        let control = queue
+        pool = ComputePool(width: 2) { [weak self] result in
+            control.async { [weak self] in self?.assumeIsolated { $0.feed(.computed(result)) } }
+        }
+        timer = try DeadlineTimer(queue: control) { [weak self] in self?.assumeIsolated { $0.deadlineReached() } }
+        ticker = try DeadlineTimer(queue: control) { [weak self] in self?.assumeIsolated { $0.tick() } }
+        let mailbox = Mailbox<PumpEvent>(limit: 4096, queue: control) { [weak self] events in
+            self?.assumeIsolated { $0.receive(events) }
+        }
+        pumpMailbox = mailbox
+        let sockets = try IKESocketSet(
+            ikePort: description.ikePort,
+            natTraversalPort: description.natTraversalPort,
+            mark: description.mark,
+            queue: control
+        ) { [weak self] datagram in
+            self?.assumeIsolated { plane in
+                plane.feed(
+                    .datagram(
+                        IKEDatagram(octets: datagram.octets, local: datagram.local, remote: datagram.remote)
+                    )
+                )
+            }
+        }
+        self.sockets = sockets
+        let routes = try RouteManager(description)
+        self.routes = routes
+        for warning in try routes.apply(description) { logger.warning("\(warning)") }
+        let dataPlane = try DataPlane(
+            configuration: PumpConfiguration(
+                tunName: description.interfaceName,
+                natTraversalPort: description.natTraversalPort,
+                ikePort: description.ikePort,
+                mark: description.mark,
+                workers: description.workers,
+                innerMTU: description.innerMTU
+            )
+        ) { event in mailbox.post(event) }
+        self.dataPlane = dataPlane
+        sockets.setStrayESPHandler { octets, local, remote in
+            dataPlane.strayESP(octets: octets, local: local, remote: remote)
+        }
+        applyPolicies()
+        dataPlane.start()
+        try startVici()
+        ticker?.arm(at: MonotonicClock.now())
+        logger.notice(
+            "gateway \(description.name) is up: \(description.connections.count) connections",
+            metadata: ["event": "started"]
+        )
+        try notifier.ready(status: "\(description.connections.count) connections")
+        runSupervisor()
+    }
+
+    /// Hands connections and tunnels to engine, data plane and supervisor.
+    func applyPolicies() {
+        let now = MonotonicClock.now()
+        engine.handle(.setPolicies(description.connections), at: now)
+        var tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)] = []
+        var entries: [DataPlaneTunnel] = []
+        for connection in description.connections {
+            for tunnel in connection.tunnels {
+                let key = TunnelKey(connection: connection.name, tunnel: tunnel.name)
+                let canInitiate = connection.remoteAddress.initiatorTarget != nil
+                tunnels.append((key, tunnel.start, canInitiate))
+                entries.append(
+                    DataPlaneTunnel(
+                        id: tunnelID(key),
+                        connection: connection.name,
+                        tunnel: tunnel.name,
+                        local: tunnel.local,
+                        remote: tunnel.remote,
+                        traps: canInitiate && tunnel.start != .passive
+                    )
+                )
+            }
+        }
+        supervisor.setTunnels(tunnels, at: now)
+        dataPlane?.setTunnels(entries)
+    }
+
+    private func tunnelID(_ key: TunnelKey) -> UInt32 {
+        if let id = tunnelIDs[key] { return id }
+        let id = UInt32(truncatingIfNeeded: tunnelIDs.count + 1)
+        tunnelIDs[key] = id
+        return id
+    }
+}

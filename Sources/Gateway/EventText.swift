@@ -1,0 +1,91 @@
+import IKECore
+import IKEMessages
+import IPPackets
+import IPsecTypes
+import Logging
+import Policy
+import Primitives
+
+/// One log line for each event: what happened, to what, and why.
+struct EventText {
+    let level: Logger.Level
+    let text: String
+    let metadata: Logger.Metadata
+
+    init(_ event: EngineEvent) {
+        switch event {
+        case .ikeUp(let ike):
+            level = .notice
+            text =
+                "IKE_SA \(ike.connection)[\(ike.id)] established between "
+                + "\(ike.local)[\(Self.name(ike.localIdentity))]...\(ike.remote)[\(Self.name(ike.remoteIdentity))] "
+                + "with \(ike.proposal?.description ?? "?")"
+            metadata = Self.metadata(ike, "ike-up")
+        case .ikeDown(let ike, let cause):
+            level = .notice
+            text = "IKE_SA \(ike.connection)[\(ike.id)] with \(ike.remote) down: \(cause)"
+            metadata = Self.metadata(ike, "ike-down")
+        case .childUp(let ike, let child):
+            level = .notice
+            text =
+                "CHILD_SA \(ike.connection)/\(child.tunnel){\(child.id)} established: "
+                + "\(Self.list(child.localSelectors)) === \(Self.list(child.remoteSelectors)), "
+                + "SPIs \(child.inboundSPI)_i \(child.outboundSPI)_o, \(child.proposal)"
+                + (child.encapsulation == .udp ? " in UDP" : "")
+            metadata = Self.metadata(ike, "child-up")
+        case .childDown(let ike, let child, let cause):
+            level = .notice
+            text = "CHILD_SA \(ike.connection)/\(child.tunnel){\(child.id)} down: \(cause)"
+            metadata = Self.metadata(ike, "child-down")
+        case .attemptFailed(let connection, let tunnel, let isInitiator, let remote, let cause):
+            level = .warning
+            let who = connection.map { name in tunnel.map { "\(name)/\($0)" } ?? name } ?? "unknown peer"
+            text = "\(who): \(isInitiator ? "attempt to" : "request from") \(remote) failed: \(cause)"
+            metadata = ["event": "attempt-failed", "peer": "\(remote)", "connection": "\(connection ?? "-")"]
+        case .childFailed(let ike, let tunnel, let cause):
+            level = .warning
+            text = "CHILD_SA \(ike.connection)/\(tunnel ?? "-") with \(ike.remote) refused: \(cause)"
+            metadata = Self.metadata(ike, "child-failed")
+        case .progress(let connection, let progress):
+            level = .info
+            text = "\(connection): \(progress)"
+            metadata = ["event": "progress", "connection": "\(connection)"]
+        }
+    }
+
+    private static func name(_ identity: Identity?) -> String { identity?.description ?? "?" }
+
+    private static func list(_ selectors: [TrafficSelector]) -> String {
+        selectors.prefix(16).map { $0.description }.joined(separator: " ")
+    }
+
+    private static func metadata(_ ike: IKESASnapshot, _ event: String) -> Logger.Metadata {
+        ["event": "\(event)", "connection": "\(ike.connection)", "peer": "\(ike.remote)"]
+    }
+}
+
+/// Lets one line for each reason through in ten seconds and counts the rest: nobody outside can fill the log.
+struct LogThrottle {
+    private static let interval = Duration.seconds(10)
+    private static let maximumReasons = 512
+
+    private var reasons: [String: (last: Instant, suppressed: UInt64)] = [:]
+
+    /// How many lines of this reason were kept back since the last one, or nil to keep this one back too.
+    mutating func admit(_ reason: String, at now: Instant) -> UInt64? {
+        if let known = reasons[reason] {
+            guard known.last.advanced(by: Self.interval) <= now else {
+                reasons[reason] = (known.last, known.suppressed + 1)
+                return nil
+            }
+            reasons[reason] = (now, 0)
+            return known.suppressed
+        }
+        if reasons.count >= Self.maximumReasons {
+            reasons = reasons.filter { $0.value.last.advanced(by: Self.interval) > now }
+            guard reasons.count < Self.maximumReasons else { return nil }
+        }
+        reasons[reason] = (now, 0)
+        return 0
+    }
+}

@@ -1,0 +1,267 @@
+import Cryptography
+import IPPackets
+import IPsecTypes
+import Policy
+
+/// What connections refer to.
+struct ConnectionContext {
+    let gateway: GatewayDescription
+    /// Where the gateway's values stand that stand in for a connection's own.
+    let gatewayPositions: [String: SourcePosition]
+    let sites: [String: LocatedSite]
+    /// Every name of the section, also of sites that were refused.
+    let siteNames: [String]
+    let policies: [String: NamedPolicy]
+    let policyNames: [String]
+    let secret: (String) throws(Refusal) -> [UInt8]
+    let sink: DiagnosticSink
+
+    func origin(_ position: SourcePosition) -> ConfigurationOrigin {
+        ConfigurationOrigin(source: sink.file, line: position.line)
+    }
+}
+
+/// Reads one entry of the `connections` section.
+struct ConnectionReader {
+    static let keys = [
+        "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
+        "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
+        "retransmit", "tunnels",
+    ]
+    /// What a pre-shared key should have at least: 128 bits (RFC 7296 §5).
+    private static let shortKey = 16
+    private static let longestKey = 1024
+
+    let reader: MappingReader
+    let context: ConnectionContext
+    let name: String
+
+    /// The connection that stands at `entry`; nil after an error that leaves none.
+    static func read(_ entry: ConfigurationEntry, _ context: ConnectionContext) -> ConnectionPolicy? {
+        let path = "connections.\(entry.key)"
+        guard
+            let reader = MappingReader(
+                entry.value,
+                at: entry.position,
+                path: path,
+                accepting: keys,
+                context.sink
+            )
+        else { return nil }
+        return ConnectionReader(reader: reader, context: context, name: entry.key).connection()
+    }
+
+    private func connection() -> ConnectionPolicy? {
+        checkVersion()
+        let site = site()
+        let policy = policy()
+        let start = startMode(for: site)
+        let key = sharedKey()
+        let addresses = reader.list("addresses", ScalarText.address) ?? context.gateway.outerAddresses
+        let identity = reader.value("local-id", ScalarText.identity) ?? context.gateway.identity
+        let remoteIdentity = reader.value("remote-id", ScalarText.identity)
+        let ike =
+            proposals("ike-proposals", .ike, in: reader) ?? policy?.ike?.proposals ?? DefaultProposals.ike
+        let liveness = livenessDelay()
+        let keepalive = duration("keepalive", .seconds(1) ... .seconds(3600)) ?? .seconds(20)
+        let encap = reader.value("encap", ScalarText.boolean) ?? false
+        let retransmission = retransmission()
+        let tunnels = TunnelReader(connection: self, site: site, policy: policy, start: start).tunnels()
+        guard let site, let key else { return nil }
+        return ConnectionPolicy(
+            name: name,
+            localAddresses: addresses,
+            remoteAddress: site.site.address,
+            localIdentity: identity,
+            remoteIdentity: remoteIdentity,
+            sharedKey: key,
+            proposals: ike,
+            tunnels: tunnels,
+            forcesEncapsulation: encap,
+            livenessDelay: liveness,
+            keepaliveInterval: keepalive,
+            retransmission: retransmission,
+            origin: context.origin(reader.position),
+            keyOrigins: keyOrigins(site, policy)
+        )
+    }
+
+    private func keyOrigins(_ site: LocatedSite, _ policy: NamedPolicy?) -> [String: ConfigurationOrigin] {
+        var origins = context.gatewayPositions.mapValues { context.origin($0) }
+        origins["address"] = context.origin(site.addressPosition)
+        origins["remote"] = context.origin(site.networks.first?.position ?? site.position)
+        if let position = policy?.ike?.position { origins["ike-proposals"] = context.origin(position) }
+        if let position = policy?.esp?.position { origins["esp-proposals"] = context.origin(position) }
+        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id", "psk-file"] {
+            if let entry = reader.entry(key) { origins[key] = context.origin(entry.position) }
+        }
+        if let tunnels = reader.entry("tunnels") {
+            for key in ["local", "remote"] { origins[key] = context.origin(tunnels.position) }
+        }
+        return origins
+    }
+
+    // MARK: - References
+
+    private func checkVersion() {
+        _ = reader.value("ike") { (text) throws(Refusal) in
+            switch text {
+            case "v2": return
+            case "v1", "auto": throw Refusal("\(quoted(text)) is not supported yet; accepted: v2")
+            default: throw Refusal("\(quoted(text)) is not accepted; accepted: v2")
+            }
+        }
+    }
+
+    private func site() -> LocatedSite? {
+        guard reader.entry("site") != nil else {
+            reader.missing("site", "the name of one of the sites: " + list(context.siteNames))
+            return nil
+        }
+        guard let name = reader.value("site", ScalarText.text) else { return nil }
+        if !context.siteNames.contains(name) { unknown("site", name, context.siteNames) }
+        return context.sites[name]
+    }
+
+    private func policy() -> NamedPolicy? {
+        guard let name = reader.value("policy", ScalarText.text) else { return nil }
+        if !context.policyNames.contains(name) { unknown("policy", name, context.policyNames) }
+        return context.policies[name]
+    }
+
+    private func unknown(_ key: String, _ name: String, _ names: [String]) {
+        let nearest = NearestWord.nearest(to: name, among: names).map { ", did you mean '\($0)'?" } ?? ""
+        reader.error(key, "there is no \(key) \(quoted(name))\(nearest); accepted: \(list(names))")
+    }
+
+    private func list(_ names: [String]) -> String {
+        guard !names.isEmpty else { return "none, the section is empty" }
+        return names.prefix(20).joined(separator: ", ") + (names.count > 20 ? ", …" : "")
+    }
+
+    // MARK: - Start
+
+    private func startMode(for site: LocatedSite?) -> StartMode {
+        let cannotInitiate = site?.site.address == .any
+        let mode =
+            reader.value("mode") { (text) throws(Refusal) in
+                try ScalarText.choice(
+                    text,
+                    [("Default", nil), ("InitiatorOnly", .start), ("ResponderOnly", .passive)]
+                )
+            } as StartMode??
+        let byMode = mode.flatMap { $0 }
+        let start = reader.value("start", Self.startMode)
+        if let start, let byMode, (start == .passive) != (byMode == .passive) {
+            reader.error("start", "'\(start.rawValue)' contradicts 'mode'; accepted: \(byMode.rawValue)")
+        }
+        let chosen = start ?? byMode
+        if cannotInitiate, let chosen, chosen != .passive {
+            let key = start == nil ? "mode" : "start"
+            let accepted = start == nil ? "Default, ResponderOnly" : "passive"
+            reader.error(key, "a site with the address any cannot be called; accepted: \(accepted)")
+        }
+        return chosen ?? (cannotInitiate ? .passive : .start)
+    }
+
+    static func startMode(_ text: String) throws(Refusal) -> StartMode {
+        try ScalarText.choice(text, StartMode.allCases.map { ($0.rawValue, $0) })
+    }
+
+    // MARK: - Values
+
+    private func sharedKey() -> SecretKey? {
+        guard let entry = reader.entry("psk-file") else {
+            reader.missing(
+                "psk-file",
+                "the path of a file that holds the pre-shared key and nobody else can read"
+            )
+            return nil
+        }
+        let octets = reader.value("psk-file") { (path) throws(Refusal) in try context.secret(path) }
+        guard var octets else { return nil }
+        guard (1...Self.longestKey).contains(octets.count) else {
+            reader.error("psk-file", "holds \(octets.count) octets; accepted: 1 to \(Self.longestKey)")
+            return nil
+        }
+        if octets.count < Self.shortKey {
+            context.sink.warning(
+                entry.value.position,
+                reader.path(of: "psk-file"),
+                "the key has only \(octets.count) octets and may be guessed; \(Self.shortKey) or more are advised"
+            )
+        }
+        guard let key = try? SecretKey(wiping: &octets) else {
+            reader.error("psk-file", "no protected memory is left for the key")
+            return nil
+        }
+        return key
+    }
+
+    /// The proposals of `key`, each text one proposal in strongSwan's syntax; `default` stands for ours.
+    func proposals(
+        _ key: String,
+        _ securityProtocol: SecurityProtocol,
+        in reader: MappingReader
+    ) -> [Proposal]? {
+        let parts = reader.list(key) { (text) throws(Refusal) -> [Proposal] in
+            if text == "default" {
+                return securityProtocol == .ike ? DefaultProposals.ike : DefaultProposals.esp
+            }
+            do throws(ProposalSyntaxError) {
+                return [try Proposal(keywords: text, for: securityProtocol)]
+            } catch {
+                throw Refusal("\(quoted(text)): \(error.description)")
+            }
+        }
+        return parts.map { parts in
+            parts.flatMap { $0 }.enumerated().map { index, proposal in
+                var numbered = proposal
+                numbered.number = UInt8(truncatingIfNeeded: index + 1)
+                return numbered
+            }
+        }
+    }
+
+    private func duration(_ key: String, _ range: ClosedRange<Duration>) -> Duration? {
+        reader.value(key) { (text) throws(Refusal) in try ScalarText.duration(text, in: range) }
+    }
+
+    private func livenessDelay() -> Duration? {
+        if reader.entry("dpd-delay") != nil, reader.entry("dpd-timeout") != nil {
+            reader.error(
+                "dpd-timeout",
+                "stands beside 'dpd-delay', which means the same; accepted: one of them"
+            )
+        }
+        let parse = { (text: String) throws(Refusal) -> Duration? in
+            text == "off" ? nil : try ScalarText.duration(text, in: .seconds(1) ... .seconds(86_400))
+        }
+        if reader.entry("dpd-delay") != nil { return reader.value("dpd-delay", parse) ?? nil }
+        if reader.entry("dpd-timeout") != nil { return reader.value("dpd-timeout", parse) ?? nil }
+        return .seconds(30)
+    }
+
+    private func retransmission() -> RetransmissionPolicy {
+        var policy = RetransmissionPolicy()
+        guard let entry = reader.entry("retransmit"),
+            let values = MappingReader(
+                entry.value,
+                at: entry.position,
+                path: reader.path(of: "retransmit"),
+                accepting: ["initial", "base", "tries", "limit"],
+                context.sink
+            )
+        else { return policy }
+        let wait = { (text: String) throws(Refusal) -> Duration in
+            try ScalarText.duration(text, in: .milliseconds(100) ... .seconds(300))
+        }
+        policy.initial = values.value("initial", wait) ?? policy.initial
+        policy.limit = values.value("limit", wait) ?? policy.limit
+        policy.base = values.value("base", ScalarText.factor) ?? policy.base
+        policy.tries =
+            values.value("tries") { (text) throws(Refusal) in try ScalarText.integer(text, in: 0...100) }
+            ?? policy.tries
+        return policy
+    }
+}

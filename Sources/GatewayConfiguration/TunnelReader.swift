@@ -1,0 +1,121 @@
+import IPPackets
+import IPsecTypes
+import Policy
+
+/// Reads a connection's tunnels, or makes the one it has without any.
+struct TunnelReader {
+    static let keys = ["local", "remote", "esp-proposals", "start", "replay-window"]
+
+    let connection: ConnectionReader
+    let site: LocatedSite?
+    let policy: NamedPolicy?
+    let start: StartMode
+
+    private var context: ConnectionContext { connection.context }
+
+    func tunnels() -> [TunnelPolicy] {
+        let defaults = TunnelPolicy(
+            name: connection.name,
+            local: context.gateway.networks.map { TrafficSelector($0) },
+            remote: site?.site.networks.map { TrafficSelector($0) } ?? [],
+            proposals: connection.proposals("esp-proposals", .esp, in: connection.reader)
+                ?? policy?.esp?.proposals ?? DefaultProposals.esp,
+            start: start,
+            replayWindow: replayWindow(connection.reader) ?? 1024,
+            limit: policy?.limit ?? SAVolume(),
+            origin: context.origin(connection.reader.position)
+        )
+        guard let entry = connection.reader.entry("tunnels") else {
+            checkNetworks(defaults)
+            return [defaults]
+        }
+        let path = connection.reader.path(of: "tunnels")
+        guard
+            let reader = MappingReader(named: entry.value, at: entry.position, path: path, context.sink)
+        else { return [] }
+        if reader.entries.isEmpty {
+            context.sink.error(entry.position, path, "is empty: name at least one tunnel or drop the key")
+        }
+        return reader.entries.compactMap { tunnel($0, defaults, path) }
+    }
+
+    private func replayWindow(_ reader: MappingReader) -> Int? {
+        reader.value("replay-window") { (text) throws(Refusal) in try ScalarText.integer(text, in: 32...8192)
+        }
+    }
+
+    /// The default tunnel carries the gateway's networks to the site's, so neither may be missing.
+    private func checkNetworks(_ tunnel: TunnelPolicy) {
+        let reader = connection.reader
+        if tunnel.local.isEmpty {
+            reader.sink.error(
+                reader.position,
+                reader.path,
+                "has no tunnels, so gateway.networks must name at least one network"
+            )
+        }
+        if let site, tunnel.remote.isEmpty {
+            reader.sink.error(
+                reader.position,
+                reader.path,
+                "has no tunnels, so sites.\(site.site.name).networks must name at least one network"
+            )
+        }
+        checkFamilies(tunnel, reader.position, reader.path)
+    }
+
+    private func tunnel(
+        _ entry: ConfigurationEntry,
+        _ defaults: TunnelPolicy,
+        _ tunnelsPath: String
+    ) -> TunnelPolicy? {
+        let path = "\(tunnelsPath).\(entry.key)"
+        guard
+            let reader = MappingReader(
+                entry.value,
+                at: entry.position,
+                path: path,
+                accepting: Self.keys,
+                context.sink
+            )
+        else { return nil }
+        checkName(entry, path)
+        var tunnel = defaults
+        tunnel.name = entry.key
+        tunnel.origin = context.origin(entry.position)
+        if let local = reader.list("local", SelectorText.selector) { tunnel.local = local }
+        if let remote = reader.list("remote", SelectorText.selector) { tunnel.remote = remote }
+        if reader.entry("local") == nil, tunnel.local.isEmpty {
+            reader.missing("local", "selectors of this side, as gateway.networks names none")
+        }
+        if reader.entry("remote") == nil, site != nil, tunnel.remote.isEmpty {
+            reader.missing("remote", "selectors of the peer's side, as the site names no networks")
+        }
+        checkFamilies(tunnel, entry.position, path)
+        tunnel.proposals = connection.proposals("esp-proposals", .esp, in: reader) ?? tunnel.proposals
+        tunnel.replayWindow = replayWindow(reader) ?? tunnel.replayWindow
+        if let start = reader.value("start", ConnectionReader.startMode) {
+            if start != .passive, site?.site.address == .any {
+                reader.error("start", "a site with the address any cannot be called; accepted: passive")
+            }
+            tunnel.start = start
+        }
+        return tunnel
+    }
+
+    private func checkName(_ entry: ConfigurationEntry, _ path: String) {
+        do throws(Refusal) {
+            _ = try ScalarText.name(entry.key)
+        } catch {
+            context.sink.error(entry.position, path, error.text)
+        }
+    }
+
+    /// Selectors of one family on one side only can never match a packet.
+    private func checkFamilies(_ tunnel: TunnelPolicy, _ position: SourcePosition, _ path: String) {
+        let local = Set(tunnel.local.map { $0.first.bitWidth })
+        let remote = Set(tunnel.remote.map { $0.first.bitWidth })
+        guard !local.isEmpty, !remote.isEmpty, local.isDisjoint(with: remote) else { return }
+        context.sink.error(position, path, "local and remote have no address family in common")
+    }
+}

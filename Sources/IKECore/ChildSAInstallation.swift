@@ -1,0 +1,64 @@
+public import IPsecTypes
+public import Primitives
+
+/// A CHILD_SA for the data plane together with the proof that its peer authenticated itself.
+public struct ChildSAInstallation: Sendable {
+    /// The SA pair.
+    public let description: ChildSADescription
+    /// Who is at the other end.
+    public let peer: VerifiedPeer
+    /// The IKE_SA that made it.
+    public let ikeID: UInt32
+
+    /// Makes an installation; needs a verified peer.
+    public init(_ description: ChildSADescription, peer: VerifiedPeer, ikeID: UInt32) {
+        self.description = description
+        self.peer = peer
+        self.ikeID = ikeID
+    }
+}
+
+/// What is known of an installed CHILD_SA, keys aside.
+public struct ChildSASnapshot: Sendable {
+    /// Its number.
+    public let id: UInt32
+    /// The tunnel's name.
+    public let tunnel: String
+    /// What packets to us carry.
+    public let inboundSPI: SPI
+    /// What packets from us carry.
+    public let outboundSPI: SPI
+    /// The chosen proposal.
+    public let proposal: Proposal
+    /// Our side of the selectors.
+    public let localSelectors: [TrafficSelector]
+    /// The peer's side.
+    public let remoteSelectors: [TrafficSelector]
+    /// How ESP travels.
+    public let encapsulation: Encapsulation
+    /// When it was installed.
+    public let installedAt: Instant
+
+    /// Makes a snapshot.
+    public init(
+        id: UInt32,
+        tunnel: String,
+        inboundSPI: SPI,
+        outboundSPI: SPI,
+        proposal: Proposal,
+        localSelectors: [TrafficSelector],
+        remoteSelectors: [TrafficSelector],
+        encapsulation: Encapsulation,
+        installedAt: Instant
+    ) {
+        self.id = id
+        self.tunnel = tunnel
+        self.inboundSPI = inboundSPI
+        self.outboundSPI = outboundSPI
+        self.proposal = proposal
+        self.localSelectors = localSelectors
+        self.remoteSelectors = remoteSelectors
+        self.encapsulation = encapsulation
+        self.installedAt = installedAt
+    }
+}

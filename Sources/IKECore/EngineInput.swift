@@ -1,0 +1,60 @@
+public import IPPackets
+public import Policy
+public import Primitives
+
+/// A UDP datagram of IKE, without the non-ESP marker of port 4500.
+public struct IKEDatagram: Hashable, Sendable {
+    /// The IKE message.
+    public var octets: [UInt8]
+    /// Our end: the address that the peer spoke to, or that we speak from.
+    public var local: Endpoint
+    /// The peer's end.
+    public var remote: Endpoint
+
+    /// Makes a datagram.
+    public init(octets: [UInt8], local: Endpoint, remote: Endpoint) {
+        self.octets = octets
+        self.local = local
+        self.remote = remote
+    }
+}
+
+/// What an engine is told; it has no clock, socket or chance of its own.
+public enum EngineInput: Sendable {
+    /// A datagram arrived.
+    case datagram(IKEDatagram)
+    /// A compute job is done.
+    case computed(ComputeResult)
+    /// `deadline` has come.
+    case timeout
+    /// Bring up a connection with this tunnel, from `local` to `remote`.
+    case initiate(connection: String, tunnel: String, local: Endpoint, remote: Endpoint)
+    /// Delete an IKE_SA and its CHILD_SAs, telling the peer.
+    case terminateIKE(id: UInt32, cause: DownCause)
+    /// Delete one CHILD_SA, telling the peer.
+    case terminateChild(id: UInt32, cause: DownCause)
+    /// The policies are these now; running SAs keep the ones they were made with.
+    case setPolicies([ConnectionPolicy])
+    /// Authentic ESP packets of these CHILD_SAs arrived last at these instants.
+    case activity([UInt32: Instant])
+    /// An authentic ESP packet of a CHILD_SA came from another outer address or port.
+    case childMoved(id: UInt32, remote: Endpoint)
+}
+
+/// What an engine wants done.
+public enum EngineOutput: Sendable {
+    /// Send a datagram.
+    case transmit(IKEDatagram)
+    /// Send a NAT keepalive, one octet 0xff (RFC 3948 §2.3).
+    case keepalive(local: Endpoint, remote: Endpoint)
+    /// Carry out slow cryptography elsewhere and answer with `.computed`.
+    case compute(ComputeJob)
+    /// Hand a CHILD_SA to the data plane. Only a verified peer has one.
+    case install(ChildSAInstallation)
+    /// Take a CHILD_SA from the data plane.
+    case remove(childID: UInt32)
+    /// The outer path of a CHILD_SA changed.
+    case move(childID: UInt32, remote: Endpoint)
+    /// Something that is logged, shown and reported.
+    case event(EngineEvent)
+}

@@ -1,0 +1,97 @@
+public import Cryptography
+public import IPsecTypes
+
+/// The algorithms of an IKE_SA, read off its chosen proposal.
+public struct IKESuite: Hashable, Sendable {
+    /// The chosen proposal.
+    public let proposal: Proposal
+    /// Protection of SK payloads.
+    public let cipher: CipherTransform
+    /// The PRF.
+    public let prf: PRFAlgorithm
+    /// The key exchange group.
+    public let group: KeyExchangeGroup
+
+    /// The suite of a chosen proposal, or nil if one of its parts is not carried out by us.
+    public init?(_ proposal: Proposal) {
+        guard let cipher = proposal.cipherTransform, let prf = proposal.transform(of: .prf)?.prfAlgorithm,
+            let group = proposal.transform(of: .keyExchange)?.keyExchangeGroup
+        else { return nil }
+        self.proposal = proposal
+        self.cipher = cipher
+        self.prf = prf
+        self.group = group
+    }
+}
+
+/// The keys of an IKE_SA (RFC 7296 §2.14).
+public struct IKEKeys: Sendable {
+    /// From which CHILD_SA keys and the next IKE_SA's are derived.
+    public let skD: SecretKey
+    /// Initiator's AUTH key.
+    public let skPi: SecretKey
+    /// Responder's AUTH key.
+    public let skPr: SecretKey
+    /// Opens and seals messages from the initiator.
+    public let initiatorCipher: MessageCipher
+    /// Opens and seals messages from the responder.
+    public let responderCipher: MessageCipher
+
+    /// SKEYSEED = prf(Ni | Nr, g^ir); {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
+    /// prf+(SKEYSEED, Ni | Nr | SPIi | SPIr).
+    public init(
+        suite: IKESuite,
+        sharedSecret: SecretKey,
+        initiatorNonce: [UInt8],
+        responderNonce: [UInt8],
+        initiatorSPI: IKESPI,
+        responderSPI: IKESPI
+    ) throws(CryptoError) {
+        let nonces = initiatorNonce + responderNonce
+        let seed = try PRF.compute(suite.prf, key: .bytes(nonces), [.secret(sharedSecret)])
+        let prfLength = suite.prf.keyLength
+        let integrity = suite.cipher.integrityKeyLength
+        let encryption = suite.cipher.encryptionKeyLength
+        let material = try PRF.expand(
+            suite.prf,
+            key: seed,
+            seed: [.bytes(nonces + initiatorSPI.octets + responderSPI.octets)],
+            count: 3 * prfLength + 2 * integrity + 2 * encryption
+        )
+        var offset = 0
+        func next(_ count: Int) throws(CryptoError) -> SecretKey? {
+            guard count > 0 else { return nil }
+            defer { offset += count }
+            return try material.slice(offset..<offset + count)
+        }
+        func required(_ count: Int) throws(CryptoError) -> SecretKey {
+            guard let key = try next(count) else { throw .invalidKeyLength }
+            return key
+        }
+        skD = try required(prfLength)
+        let skAi = try next(integrity)
+        let skAr = try next(integrity)
+        let skEi = try required(encryption)
+        let skEr = try required(encryption)
+        skPi = try required(prfLength)
+        skPr = try required(prfLength)
+        initiatorCipher = try MessageCipher(suite.cipher, encryptionKey: skEi, integrityKey: skAi)
+        responderCipher = try MessageCipher(suite.cipher, encryptionKey: skEr, integrityKey: skAr)
+    }
+
+    /// KEYMAT = prf+(SK_d, Ni | Nr) for a CHILD_SA made in IKE_AUTH (RFC 7296 §2.17).
+    public func childKeys(
+        prf: PRFAlgorithm,
+        transform: CipherTransform,
+        initiatorNonce: [UInt8],
+        responderNonce: [UInt8]
+    ) throws(CryptoError) -> KEYMAT {
+        let material = try PRF.expand(
+            prf,
+            key: skD,
+            seed: [.bytes(initiatorNonce + responderNonce)],
+            count: KEYMAT.length(for: transform)
+        )
+        return try KEYMAT(cutting: material, for: transform)
+    }
+}

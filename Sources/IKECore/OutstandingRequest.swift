@@ -1,0 +1,46 @@
+public import Policy
+public import Primitives
+
+/// A request that waits for its response, and its retransmission (RFC 7296 §2.1).
+public struct OutstandingRequest: Sendable {
+    /// Its message ID.
+    public let messageID: UInt32
+    /// The datagram, sent again octet by octet.
+    public let octets: [UInt8]
+    /// When it was first sent.
+    public let sentAt: Instant
+    /// Retransmissions so far.
+    public private(set) var attempts = 0
+    /// When it is sent again or given up.
+    public private(set) var nextAt: Instant
+
+    private let policy: RetransmissionPolicy
+
+    /// Starts the clock of a request that is being sent at `now`.
+    public init(messageID: UInt32, octets: [UInt8], policy: RetransmissionPolicy, at now: Instant) {
+        self.messageID = messageID
+        self.octets = octets
+        self.policy = policy
+        sentAt = now
+        nextAt = now.advanced(by: policy.timeout(attempt: 0))
+    }
+
+    /// What to do when the wait is over.
+    public enum Verdict: Equatable, Sendable {
+        /// Nothing yet.
+        case wait
+        /// Send it again.
+        case retransmit
+        /// The peer counts as dead.
+        case giveUp
+    }
+
+    /// Decides at `now`.
+    public mutating func check(at now: Instant) -> Verdict {
+        guard now >= nextAt else { return .wait }
+        guard attempts < policy.tries else { return .giveUp }
+        attempts += 1
+        nextAt = now.advanced(by: policy.timeout(attempt: attempts))
+        return .retransmit
+    }
+}

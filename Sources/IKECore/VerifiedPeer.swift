@@ -1,0 +1,74 @@
+public import Cryptography
+public import IKEMessages
+public import Policy
+
+/// Proof that a peer authenticated itself.
+///
+/// Its initialiser is private to this file: only a successful check of an AUTH payload makes one. The only edge
+/// to ESTABLISHED and the only way to install a CHILD_SA take such a value.
+public struct VerifiedPeer: Hashable, Sendable {
+    /// The identity that was proved.
+    public let identity: Identity
+    /// How it was proved.
+    public let method: Method
+
+    /// How a peer proved its identity.
+    public enum Method: Hashable, Sendable {
+        /// A pre-shared key.
+        case sharedKey
+    }
+
+    private init(identity: Identity, method: Method) {
+        self.identity = identity
+        self.method = method
+    }
+
+    /// Checks the AUTH payload of a peer that shares a key with us (RFC 7296 §2.15).
+    ///
+    /// - Throws: `CryptoError.authenticationFailed` when the method is another one or the value is wrong.
+    public static func verifying(
+        _ payload: AUTHPayload,
+        identity: Identity,
+        sharedKey: SecretKey,
+        octets: SignedOctets
+    ) throws(CryptoError) -> VerifiedPeer {
+        let expected = try octets.sharedKeyAUTH(sharedKey)
+        guard payload.method == SignedOctets.sharedKeyMethod, ConstantTime.equal(expected, payload.data) else {
+            throw .authenticationFailed
+        }
+        return VerifiedPeer(identity: identity, method: .sharedKey)
+    }
+}
+
+/// What an AUTH payload covers (RFC 7296 §2.15): the sender's first message, the other's nonce, MACed ID.
+public struct SignedOctets: Sendable {
+    /// Shared Key Message Integrity Code.
+    public static let sharedKeyMethod: UInt8 = 2
+
+    /// The PRF of the IKE_SA.
+    let prf: PRFAlgorithm
+    /// RealMessage1 or RealMessage2: the signer's IKE_SA_INIT message, octet by octet as sent.
+    let message: [UInt8]
+    /// The nonce of the other side.
+    let nonce: [UInt8]
+    /// The signer's ID payload without its generic header.
+    let identity: IDPayload
+    /// SK_pi or SK_pr of the signer.
+    let macKey: SecretKey
+
+    /// Gathers what is signed.
+    public init(prf: PRFAlgorithm, message: [UInt8], nonce: [UInt8], identity: IDPayload, macKey: SecretKey) {
+        self.prf = prf
+        self.message = message
+        self.nonce = nonce
+        self.identity = identity
+        self.macKey = macKey
+    }
+
+    /// AUTH = prf( prf(Shared Secret, "Key Pad for IKEv2"), octets).
+    public func sharedKeyAUTH(_ sharedKey: SecretKey) throws(CryptoError) -> [UInt8] {
+        let macedID = try PRF.tag(prf, key: .secret(macKey), [.bytes(identity.body)])
+        let padded = try PRF.compute(prf, key: .secret(sharedKey), [.bytes(Array("Key Pad for IKEv2".utf8))])
+        return try PRF.tag(prf, key: .secret(padded), [.bytes(message), .bytes(nonce), .bytes(macedID)])
+    }
+}

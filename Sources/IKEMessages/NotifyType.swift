@@ -1,0 +1,109 @@
+/// The message types of notifications that we give or understand (RFC 7296 §3.10.1).
+public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
+    /// 1.
+    case unsupportedCriticalPayload
+    /// 4.
+    case invalidIKESPI
+    /// 5.
+    case invalidMajorVersion
+    /// 7.
+    case invalidSyntax
+    /// 9.
+    case invalidMessageID
+    /// 11.
+    case invalidSPI
+    /// 14.
+    case noProposalChosen
+    /// 17.
+    case invalidKEPayload
+    /// 24.
+    case authenticationFailed
+    /// 34.
+    case singlePairRequired
+    /// 35.
+    case noAdditionalSAs
+    /// 36.
+    case internalAddressFailure
+    /// 37.
+    case failedCPRequired
+    /// 38.
+    case tsUnacceptable
+    /// 39.
+    case invalidSelectors
+    /// 43.
+    case temporaryFailure
+    /// 44.
+    case childSANotFound
+    /// 16384.
+    case initialContact
+    /// 16385.
+    case setWindowSize
+    /// 16386.
+    case additionalTSPossible
+    /// 16387.
+    case ipcompSupported
+    /// 16388.
+    case natDetectionSourceIP
+    /// 16389.
+    case natDetectionDestinationIP
+    /// 16390.
+    case cookie
+    /// 16391.
+    case useTransportMode
+    /// 16393.
+    case rekeySA
+    /// 16394.
+    case espTFCPaddingNotSupported
+    /// Any other number.
+    case unknown(UInt16)
+
+    private static let table: [(UInt16, NotifyType, String)] = [
+        (1, .unsupportedCriticalPayload, "UNSUPPORTED_CRITICAL_PAYLOAD"),
+        (4, .invalidIKESPI, "INVALID_IKE_SPI"),
+        (5, .invalidMajorVersion, "INVALID_MAJOR_VERSION"),
+        (7, .invalidSyntax, "INVALID_SYNTAX"),
+        (9, .invalidMessageID, "INVALID_MESSAGE_ID"),
+        (11, .invalidSPI, "INVALID_SPI"),
+        (14, .noProposalChosen, "NO_PROPOSAL_CHOSEN"),
+        (17, .invalidKEPayload, "INVALID_KE_PAYLOAD"),
+        (24, .authenticationFailed, "AUTHENTICATION_FAILED"),
+        (34, .singlePairRequired, "SINGLE_PAIR_REQUIRED"),
+        (35, .noAdditionalSAs, "NO_ADDITIONAL_SAS"),
+        (36, .internalAddressFailure, "INTERNAL_ADDRESS_FAILURE"),
+        (37, .failedCPRequired, "FAILED_CP_REQUIRED"),
+        (38, .tsUnacceptable, "TS_UNACCEPTABLE"),
+        (39, .invalidSelectors, "INVALID_SELECTORS"),
+        (43, .temporaryFailure, "TEMPORARY_FAILURE"),
+        (44, .childSANotFound, "CHILD_SA_NOT_FOUND"),
+        (16384, .initialContact, "INITIAL_CONTACT"),
+        (16385, .setWindowSize, "SET_WINDOW_SIZE"),
+        (16386, .additionalTSPossible, "ADDITIONAL_TS_POSSIBLE"),
+        (16387, .ipcompSupported, "IPCOMP_SUPPORTED"),
+        (16388, .natDetectionSourceIP, "NAT_DETECTION_SOURCE_IP"),
+        (16389, .natDetectionDestinationIP, "NAT_DETECTION_DESTINATION_IP"),
+        (16390, .cookie, "COOKIE"),
+        (16391, .useTransportMode, "USE_TRANSPORT_MODE"),
+        (16393, .rekeySA, "REKEY_SA"),
+        (16394, .espTFCPaddingNotSupported, "ESP_TFC_PADDING_NOT_SUPPORTED"),
+    ]
+
+    /// The type of this wire number.
+    public init(_ number: UInt16) {
+        self = Self.table.first { $0.0 == number }?.1 ?? .unknown(number)
+    }
+
+    /// The wire number.
+    public var number: UInt16 {
+        if case .unknown(let number) = self { return number }
+        return Self.table.first { $0.1 == self }?.0 ?? 0
+    }
+
+    /// True for errors: 0…16383.
+    public var isError: Bool { number < 16384 }
+
+    /// The RFC's name.
+    public var description: String {
+        if case .unknown(let number) = self { return "NOTIFY_\(number)" }
+        return Self.table.first { $0.1 == self }?.2 ?? ""
+    }
+}

@@ -1,0 +1,185 @@
+import Cryptography
+import IKECore
+import IKEMessages
+import IPsecTypes
+import Policy
+import Primitives
+
+/// A CHILD_SA that is installed.
+struct ChildSA {
+    let snapshot: ChildSASnapshot
+    let connection: String
+}
+
+/// The two ends' parts of a CHILD_SA negotiation in IKE_AUTH (RFC 7296 §1.2, §2.9).
+enum ChildNegotiation {
+    /// Our offers: with our SPI, and without groups, because IKE_AUTH has no key exchange of its own.
+    static func offers(_ tunnel: TunnelPolicy, spi: SPI) -> [Proposal] {
+        tunnel.proposals.prefix(64).enumerated().map { index, proposal in
+            var offer = proposal
+            offer.number = UInt8(truncatingIfNeeded: index + 1)
+            offer.spi = spi.octets
+            offer.transforms.removeAll { $0.type == .keyExchange }
+            return offer
+        }
+    }
+
+    /// What both sides agreed on.
+    struct Agreement {
+        let tunnel: TunnelPolicy
+        let proposal: Proposal
+        let transform: CipherTransform
+        let inboundSPI: SPI
+        let outboundSPI: SPI
+        let localSelectors: [TrafficSelector]
+        let remoteSelectors: [TrafficSelector]
+    }
+
+    /// Checks what a responder made of our offers.
+    static func accept(
+        _ payloads: [Payload],
+        tunnel: TunnelPolicy,
+        offers: [Proposal],
+        inboundSPI: SPI
+    ) -> Result<Agreement, DownCause> {
+        guard let answer = payloads.securityAssociation?.proposals, answer.count == 1, let chosen = answer.first,
+            ProposalRefusal.isValidAnswer(chosen, to: offers, ignoringGroups: true),
+            let transform = chosen.cipherTransform, let outbound = SPI(octets: chosen.spi)
+        else { return .failure(.protocolError("its answer to our ESP offers is none of them")) }
+        guard let mine = payloads.initiatorSelectors?.selectors, let theirs = payloads.responderSelectors?.selectors,
+            SelectorNarrowing.isSubset(mine, of: tunnel.local),
+            SelectorNarrowing.isSubset(theirs, of: tunnel.remote)
+        else { return .failure(.protocolError("its traffic selectors are wider than what we offered")) }
+        return .success(
+            Agreement(
+                tunnel: tunnel,
+                proposal: chosen,
+                transform: transform,
+                inboundSPI: inboundSPI,
+                outboundSPI: outbound,
+                localSelectors: mine,
+                remoteSelectors: theirs
+            )
+        )
+    }
+
+    /// Chooses a tunnel, a proposal and selectors for an initiator's offer; `spi` is asked for once all fits.
+    static func answer(
+        _ payloads: [Payload],
+        connection: ConnectionPolicy,
+        spi: () -> SPI
+    ) -> Result<Agreement, DownCause> {
+        guard let offered = payloads.securityAssociation?.proposals,
+            let theirs = payloads.initiatorSelectors?.selectors, let ours = payloads.responderSelectors?.selectors
+        else { return .failure(.protocolError("its IKE_AUTH asks for no CHILD_SA")) }
+        var best: (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])?
+        for tunnel in connection.tunnels {
+            let local = SelectorNarrowing.narrow(ours, to: tunnel.local)
+            let remote = SelectorNarrowing.narrow(theirs, to: tunnel.remote)
+            guard !local.isEmpty, !remote.isEmpty else { continue }
+            let isExact = Set(local) == Set(ours) && Set(remote) == Set(theirs)
+            if best == nil || isExact { best = (tunnel, local, remote) }
+            if isExact { break }
+        }
+        guard let (tunnel, local, remote) = best else {
+            return .failure(selectorRefusal(ours: ours, theirs: theirs, connection))
+        }
+        do throws(ProposalRefusal) {
+            let chosen = try ProposalRefusal.choose(
+                from: offered,
+                accepting: tunnel.proposals,
+                ignoringGroups: true,
+                origin: connection.origin(of: "esp-proposals")
+            ).proposal
+            guard let transform = chosen.cipherTransform, let outbound = SPI(octets: chosen.spi) else {
+                return .failure(.protocolError("its ESP proposal has no valid SPI"))
+            }
+            return .success(
+                Agreement(
+                    tunnel: tunnel,
+                    proposal: chosen,
+                    transform: transform,
+                    inboundSPI: spi(),
+                    outboundSPI: outbound,
+                    localSelectors: local,
+                    remoteSelectors: remote
+                )
+            )
+        } catch {
+            return .failure(.noProposalChosen(error))
+        }
+    }
+
+    private static func selectorRefusal(
+        ours: [TrafficSelector],
+        theirs: [TrafficSelector],
+        _ connection: ConnectionPolicy
+    ) -> DownCause {
+        let accepted = connection.tunnels.prefix(8).map { tunnel in
+            "\(InitiatorAttempt.text(tunnel.local)) === \(InitiatorAttempt.text(tunnel.remote))"
+        }
+        return .tsUnacceptable(
+            offered: "\(InitiatorAttempt.text(ours)) === \(InitiatorAttempt.text(theirs))",
+            accepted: accepted.joined(separator: " or "),
+            origin: connection.tunnels.first?.origin ?? connection.origin
+        )
+    }
+
+    /// The notification for a CHILD_SA that is refused while its IKE_SA stands (RFC 7296 §1.2).
+    static func notification(for cause: DownCause) -> NotifyPayload {
+        switch cause {
+        case .noProposalChosen: NotifyPayload(.noProposalChosen)
+        case .tsUnacceptable: NotifyPayload(.tsUnacceptable)
+        default: NotifyPayload(.invalidSyntax)
+        }
+    }
+
+    /// Derives keys and hands the CHILD_SA to the data plane.
+    static func install(
+        _ agreement: Agreement,
+        channel: SecureChannel,
+        nonces: (initiator: [UInt8], responder: [UInt8]),
+        peer: VerifiedPeer,
+        connection: ConnectionPolicy,
+        encapsulation: Encapsulation,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) throws(CryptoError) -> ChildSA {
+        let keymat = try channel.keys.childKeys(
+            prf: channel.suite.prf,
+            transform: agreement.transform,
+            initiatorNonce: nonces.initiator,
+            responderNonce: nonces.responder
+        )
+        let id = context.newChildID()
+        let description = ChildSADescription(
+            id: id,
+            connection: connection.name,
+            tunnel: agreement.tunnel.name,
+            inboundSPI: agreement.inboundSPI,
+            outboundSPI: agreement.outboundSPI,
+            transform: agreement.transform,
+            usesESN: agreement.proposal.transform(of: .esn) == .esn,
+            inboundKeys: common.isInitiator ? keymat.responder : keymat.initiator,
+            outboundKeys: common.isInitiator ? keymat.initiator : keymat.responder,
+            localSelectors: agreement.localSelectors,
+            remoteSelectors: agreement.remoteSelectors,
+            path: OuterPath(local: common.local, remote: common.remote, encapsulation: encapsulation),
+            replayWindow: agreement.tunnel.replayWindow,
+            limit: agreement.tunnel.limit
+        )
+        context.emit(.install(ChildSAInstallation(description, peer: peer, ikeID: common.id)))
+        let snapshot = ChildSASnapshot(
+            id: id,
+            tunnel: agreement.tunnel.name,
+            inboundSPI: agreement.inboundSPI,
+            outboundSPI: agreement.outboundSPI,
+            proposal: agreement.proposal,
+            localSelectors: agreement.localSelectors,
+            remoteSelectors: agreement.remoteSelectors,
+            encapsulation: encapsulation,
+            installedAt: context.now
+        )
+        return ChildSA(snapshot: snapshot, connection: connection.name)
+    }
+}

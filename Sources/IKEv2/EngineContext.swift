@@ -1,0 +1,110 @@
+import DequeModule
+import Cryptography
+import IKECore
+import IKEMessages
+import IPPackets
+import IPsecTypes
+import Policy
+import Primitives
+
+/// What all states share while an input is handled: the time, chance, numbers to give out, and the outputs.
+struct EngineContext {
+    let configuration: EngineConfiguration
+    var now = Instant.zero
+    var entropy: any EntropySource
+    var outputs = Deque<EngineOutput>()
+    var policies = PolicyTable([])
+    var halfOpen: HalfOpenTable
+    var drops: [IKEDropReason: UInt64] = [:]
+    /// Identities whose other IKE_SAs are obsolete since a peer said INITIAL_CONTACT.
+    var initialContacts: [InitialContact] = []
+    /// How many IKE_SAs of a connection are established.
+    var establishedCounts: [String: Int] = [:]
+
+    private var jobOwners: [UInt64: IKESPI] = [:]
+    private var inboundSPIs: Set<SPI> = []
+    private var lastID: UInt32 = 0
+    private var lastChildID: UInt32 = 0
+    private var lastJobID: UInt64 = 0
+
+    /// A peer that has no other IKE_SA than `keep` (RFC 7296 §2.4).
+    struct InitialContact {
+        let connection: String
+        let identity: Identity
+        let keep: IKESPI
+    }
+
+    init(configuration: EngineConfiguration, entropy: any EntropySource) {
+        self.configuration = configuration
+        self.entropy = entropy
+        halfOpen = HalfOpenTable(limits: configuration.halfOpen)
+    }
+
+    mutating func emit(_ output: EngineOutput) { outputs.append(output) }
+
+    mutating func report(_ event: EngineEvent) { outputs.append(.event(event)) }
+
+    mutating func count(_ reason: IKEDropReason) { drops[reason, default: 0] &+= 1 }
+
+    mutating func newID() -> UInt32 {
+        lastID &+= 1
+        return lastID
+    }
+
+    mutating func newChildID() -> UInt32 {
+        lastChildID &+= 1
+        return lastChildID
+    }
+
+    /// Gives work away; the answer finds its IKE_SA by the job's number.
+    mutating func compute(_ work: ComputeJob.Work, for common: SACommon) -> UInt64 {
+        lastJobID &+= 1
+        jobOwners[lastJobID] = common.localSPI
+        emit(.compute(ComputeJob(id: lastJobID, peer: common.remote.address, work: work)))
+        return lastJobID
+    }
+
+    mutating func takeOwner(ofJob id: UInt64) -> IKESPI? { jobOwners.removeValue(forKey: id) }
+
+    /// A random SPI for an IKE_SA of ours that `isUsed` does not know.
+    mutating func newIKESPI(isUsed: (IKESPI) -> Bool) -> IKESPI {
+        while true {
+            if let spi = IKESPI(entropy.nextUInt64()), !isUsed(spi) { return spi }
+        }
+    }
+
+    /// A random SPI for packets to us; no other live SA has it.
+    mutating func newInboundSPI() -> SPI {
+        while true {
+            if let spi = SPI(entropy.nextUInt32()), inboundSPIs.insert(spi).inserted { return spi }
+        }
+    }
+
+    mutating func release(_ spi: SPI) { inboundSPIs.remove(spi) }
+}
+
+/// The connections in order of configuration.
+struct PolicyTable {
+    let connections: [ConnectionPolicy]
+    private let byName: [String: Int]
+
+    init(_ connections: [ConnectionPolicy]) {
+        self.connections = connections
+        var byName: [String: Int] = [:]
+        for (index, connection) in connections.enumerated() where byName[connection.name] == nil {
+            byName[connection.name] = index
+        }
+        self.byName = byName
+    }
+
+    subscript(name: String) -> ConnectionPolicy? { byName[name].map { connections[$0] } }
+
+    /// Connections for a peer at `remote` that speaks to `local`: those that name its address come first.
+    func candidates(local: IPAddress, remote: IPAddress) -> [ConnectionPolicy] {
+        let fitting = connections.filter { connection in
+            connection.remoteAddress.permits(remote)
+                && (connection.localAddresses.isEmpty || connection.localAddresses.contains(local))
+        }
+        return fitting.filter { $0.remoteAddress != .any } + fitting.filter { $0.remoteAddress == .any }
+    }
+}

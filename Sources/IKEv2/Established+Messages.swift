@@ -1,0 +1,187 @@
+import IKECore
+import IKEMessages
+import IPPackets
+import IPsecTypes
+import Policy
+import Primitives
+
+/// Messages from the peer.
+extension Established {
+    mutating func handle(
+        _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard case .encrypted(let content) = message.content else {
+            return handleClear(message, common, &context)
+        }
+        let header = message.header
+        if header.isResponse {
+            guard header.messageID == outstanding?.request.messageID, header.exchange == .informational else {
+                context.count(.messageID)
+                return .stay
+            }
+        } else if header.messageID != expectedRequestID {
+            return handleOutOfWindow(header, datagram, &context)
+        }
+        let payloads: [Payload]
+        do throws(EncryptedContent.OpenError) {
+            payloads = try channel.open(content)
+        } catch {
+            switch error {
+            case .notAuthentic:
+                context.count(.notAuthentic)
+                return .stay
+            case .malformed:
+                context.count(.malformed)
+                noteAuthentic(datagram, &common, &context)
+                return handleMalformed(header, datagram, common, &context)
+            }
+        }
+        noteAuthentic(datagram, &common, &context)
+        guard !header.isResponse else { return complete(common, &context) }
+        expectedRequestID &+= 1
+        return handleRequest(payloads, header, datagram, common, &context)
+    }
+
+    /// A message in clear proves nothing; an INVALID_IKE_SPI is a reason to ask whether the peer lives.
+    private mutating func handleClear(
+        _ message: ReceivedMessage,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard case .clear(let payloads) = message.content, message.header.isResponse,
+            payloads.notification(.invalidIKESPI) != nil
+        else {
+            context.count(.unexpected)
+            return .stay
+        }
+        return suspectDead(common, &context)
+    }
+
+    /// The last request again gets the last response again; anything else outside the window gets nothing.
+    private func handleOutOfWindow(
+        _ header: IKEHeader,
+        _ datagram: IKEDatagram,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard header.messageID == expectedRequestID &- 1, let cached, cached.answers(datagram.octets) else {
+            context.count(.messageID)
+            return .stay
+        }
+        let again = IKEDatagram(octets: cached.octets, local: datagram.local, remote: datagram.remote)
+        context.emit(.transmit(again))
+        return .stay
+    }
+
+    /// An authentic message is a sign of life, and tells where a peer behind a NAT is now (RFC 7296 §2.23).
+    private mutating func noteAuthentic(
+        _ datagram: IKEDatagram,
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) {
+        lastInbound = context.now
+        if nat.isRemoteBehindNAT, !nat.isLocalBehindNAT { follow(datagram.remote, &common, &context) }
+    }
+
+    /// Moves this IKE_SA and its CHILD_SAs to the peer's new outer address.
+    mutating func follow(_ remote: Endpoint, _ common: inout SACommon, _ context: inout EngineContext) {
+        guard remote != common.remote else { return }
+        common.remote = remote
+        for child in children { context.emit(.move(childID: child.snapshot.id, remote: remote)) }
+        context.report(.progress(connection: connection.name, text: "the peer's address is now \(remote)"))
+    }
+
+    /// Authentic but unreadable: RFC 7296 §2.21.3, INVALID_SYNTAX ends this IKE_SA and no other.
+    private mutating func handleMalformed(
+        _ header: IKEHeader,
+        _ datagram: IKEDatagram,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        let cause = DownCause.protocolError("an authentic \(header.exchange) message cannot be read")
+        guard !header.isResponse else { return close(cause, common, &context) }
+        _ = respond(
+            [.notify(NotifyPayload(.invalidSyntax))],
+            to: datagram,
+            exchange: header.exchange,
+            messageID: header.messageID,
+            common,
+            &context
+        )
+        return linger(cause, common, &context)
+    }
+
+    /// Ends the IKE_SA but keeps the last response for retransmissions.
+    private mutating func linger(
+        _ cause: DownCause,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        let last = cached
+        _ = close(cause, common, &context)
+        guard let last else { return .close }
+        return .move(.lingering(Lingering(last, at: context.now)))
+    }
+
+    private mutating func handleRequest(
+        _ payloads: [Payload],
+        _ header: IKEHeader,
+        _ datagram: IKEDatagram,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        let reply = { (payloads: [Payload], state: inout Established, context: inout EngineContext) -> Transition in
+            state.respond(
+                payloads,
+                to: datagram,
+                exchange: header.exchange,
+                messageID: header.messageID,
+                common,
+                &context
+            )
+        }
+        if let type = payloads.unsupportedCritical {
+            let notify = NotifyPayload(.unsupportedCriticalPayload, data: [type])
+            return reply([.notify(notify)], &self, &context)
+        }
+        switch header.exchange {
+        case .informational:
+            return handleInformational(payloads, reply, common, &context)
+        case .createChildSA:
+            // RFC 7296 §1.3: a responder that makes no further SAs says so; the running ones stay.
+            return reply([.notify(NotifyPayload(.noAdditionalSAs))], &self, &context)
+        case .ikeSAInit, .ikeAuth, .unknown:
+            context.count(.unexpected)
+            return reply([.notify(NotifyPayload(.invalidSyntax))], &self, &context)
+        }
+    }
+
+    private mutating func handleInformational(
+        _ payloads: [Payload],
+        _ reply: ([Payload], inout Established, inout EngineContext) -> Transition,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        if payloads.notification(.authenticationFailed) != nil {
+            // The initiator did not believe our AUTH (RFC 7296 §2.21.2).
+            _ = reply([], &self, &context)
+            let hint =
+                "it does not accept our identity '\(localIdentity)', or the pre-shared keys differ "
+                + "(\(connection.origin(of: "psk-file")))"
+            return linger(.peerRefused(.authenticationFailed, hint: hint), common, &context)
+        }
+        var answer = [Payload]()
+        for case .delete(let delete) in payloads {
+            if delete.securityProtocol == .ike {
+                _ = reply([], &self, &context)
+                return linger(.peerDeleted, common, &context)
+            }
+            guard delete.securityProtocol == .esp else { continue }
+            let answered = peerDeletes(delete.spis, common, &context)
+            if !answered.isEmpty { answer.append(.delete(.esp(answered))) }
+        }
+        return reply(answer, &self, &context)
+    }
+}

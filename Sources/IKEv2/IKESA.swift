@@ -1,0 +1,191 @@
+import Policy
+import IKECore
+import IKEMessages
+import IPsecTypes
+import Primitives
+
+/// One IKE_SA: a state, and what it shares with all others.
+struct IKESA {
+    /// Initiator:  initiatorGenerating → initiatorAwaitingInit → initiatorDeriving → initiatorAwaitingAuth
+    /// Responder:  responderComputing → responderAwaitingAuth
+    /// Both:       → established → lingering
+    enum State {
+        /// We are making a key pair. Can transition to: `.initiatorAwaitingInit`.
+        case initiatorGenerating(InitiatorGenerating)
+        /// IKE_SA_INIT is out. Can transition to: `.initiatorGenerating` (another group), `.initiatorDeriving`.
+        case initiatorAwaitingInit(InitiatorAwaitingInit)
+        /// The shared secret is being computed. Can transition to: `.initiatorAwaitingAuth`.
+        case initiatorDeriving(InitiatorDeriving)
+        /// IKE_AUTH is out. Can transition to: `.established`, `.lingering`.
+        case initiatorAwaitingAuth(InitiatorAwaitingAuth)
+        /// An IKE_SA_INIT request is being answered. Can transition to: `.responderAwaitingAuth`.
+        case responderComputing(ResponderComputing)
+        /// IKE_SA_INIT was answered. Can transition to: `.established`, `.lingering`.
+        case responderAwaitingAuth(ResponderAwaitingAuth)
+        /// The peer authenticated itself. Can transition to: `.lingering`.
+        case established(Established)
+        /// Over; only answers retransmissions of the last request. Can transition to: nothing.
+        case lingering(Lingering)
+    }
+
+    var common: SACommon
+    private(set) var state: State
+
+    init(common: SACommon, state: State) {
+        self.common = common
+        self.state = state
+    }
+
+    /// When `timeout` wants to be called.
+    var deadline: Instant? {
+        switch state {
+        case .initiatorGenerating, .initiatorDeriving, .responderComputing: nil
+        case .initiatorAwaitingInit(let state): state.request.nextAt
+        case .initiatorAwaitingAuth(let state): state.request.nextAt
+        case .responderAwaitingAuth(let state): state.expiresAt
+        case .established(let state): state.deadline
+        case .lingering(let state): state.expiresAt
+        }
+    }
+
+    /// The connection's name, once it is known.
+    var connectionName: String? {
+        switch state {
+        case .initiatorGenerating(let state): state.attempt.connection.name
+        case .initiatorAwaitingInit(let state): state.attempt.connection.name
+        case .initiatorDeriving(let state): state.attempt.connection.name
+        case .initiatorAwaitingAuth(let state): state.attempt.connection.name
+        case .responderComputing, .responderAwaitingAuth, .lingering: nil
+        case .established(let state): state.connection.name
+        }
+    }
+
+    var isHalfOpen: Bool {
+        switch state {
+        case .responderComputing, .responderAwaitingAuth: true
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorAwaitingAuth,
+            .established, .lingering:
+            false
+        }
+    }
+
+    func snapshot() -> IKESASnapshot? {
+        switch state {
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorAwaitingAuth:
+            common.snapshot(connection: connectionName ?? "", state: .connecting)
+        case .responderComputing, .responderAwaitingAuth:
+            common.snapshot(connection: "", state: .connecting)
+        case .established(let state): state.snapshot(common)
+        case .lingering: nil
+        }
+    }
+
+    /// Handles a message whose header named this IKE_SA. Returns false when the IKE_SA is gone.
+    mutating func handle(_ message: ReceivedMessage, _ datagram: IKEDatagram, _ context: inout EngineContext) -> Bool {
+        let transition: Transition
+        switch state {
+        case .initiatorGenerating, .initiatorDeriving, .responderComputing:
+            context.count(.unexpected)
+            transition = .stay
+        case .initiatorAwaitingInit(var inner):
+            transition = inner.handle(message, datagram, &common, &context)
+            state = .initiatorAwaitingInit(inner)
+        case .initiatorAwaitingAuth(var inner):
+            transition = inner.handle(message, datagram, &common, &context)
+            state = .initiatorAwaitingAuth(inner)
+        case .responderAwaitingAuth(var inner):
+            transition = inner.handle(message, datagram, &common, &context)
+            state = .responderAwaitingAuth(inner)
+        case .established(var inner):
+            transition = inner.handle(message, datagram, &common, &context)
+            state = .established(inner)
+        case .lingering(let inner):
+            inner.handle(datagram, common, &context)
+            transition = .stay
+        }
+        return apply(transition)
+    }
+
+    /// Handles the answer to a compute job of this IKE_SA.
+    mutating func handle(_ result: ComputeResult, _ context: inout EngineContext) -> Bool {
+        switch state {
+        case .initiatorGenerating(let inner):
+            apply(inner.handle(result, &common, &context))
+        case .initiatorDeriving(let inner):
+            apply(inner.handle(result, &common, &context))
+        case .responderComputing(let inner):
+            apply(inner.handle(result, &common, &context))
+        case .initiatorAwaitingInit, .initiatorAwaitingAuth, .responderAwaitingAuth, .established, .lingering:
+            true
+        }
+    }
+
+    /// Handles a deadline that has come.
+    mutating func timeout(_ context: inout EngineContext) -> Bool {
+        let transition: Transition
+        switch state {
+        case .initiatorGenerating, .initiatorDeriving, .responderComputing:
+            transition = .stay
+        case .initiatorAwaitingInit(var inner):
+            transition = inner.timeout(common, &context)
+            state = .initiatorAwaitingInit(inner)
+        case .initiatorAwaitingAuth(var inner):
+            transition = inner.timeout(common, &context)
+            state = .initiatorAwaitingAuth(inner)
+        case .responderAwaitingAuth(let inner):
+            transition = inner.timeout(common, &context)
+        case .established(var inner):
+            transition = inner.timeout(common, &context)
+            state = .established(inner)
+        case .lingering:
+            transition = .close
+        }
+        return apply(transition)
+    }
+
+    /// Deletes the IKE_SA: an established one tells the peer first, any other just ends.
+    mutating func terminate(_ cause: DownCause, _ context: inout EngineContext) -> Bool {
+        switch state {
+        case .established(var inner):
+            let transition = inner.terminate(cause, common, &context)
+            state = .established(inner)
+            return apply(transition)
+        case .initiatorGenerating(let inner):
+            inner.attempt.fail(cause, common, &context)
+            return false
+        case .initiatorAwaitingInit(let inner):
+            inner.attempt.fail(cause, common, &context)
+            return false
+        case .initiatorDeriving(let inner):
+            inner.attempt.fail(cause, common, &context)
+            return false
+        case .initiatorAwaitingAuth(let inner):
+            return apply(inner.giveUp(cause, common, &context))
+        case .responderComputing, .responderAwaitingAuth:
+            return false
+        case .lingering:
+            return true
+        }
+    }
+
+    /// Lets `body` work on an established IKE_SA.
+    mutating func withEstablished(
+        _ context: inout EngineContext,
+        _ body: (inout Established, inout SACommon, inout EngineContext) -> Transition
+    ) -> Bool {
+        guard case .established(var inner) = state else { return true }
+        let transition = body(&inner, &common, &context)
+        state = .established(inner)
+        return apply(transition)
+    }
+
+    private mutating func apply(_ transition: Transition) -> Bool {
+        switch transition {
+        case .stay: return true
+        case .move(let next):
+            state = next
+            return true
+        case .close: return false
+        }
+    }
+}

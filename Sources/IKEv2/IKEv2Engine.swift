@@ -1,0 +1,318 @@
+import DequeModule
+public import IKECore
+import Cryptography
+import IKEMessages
+import IPPackets
+import IPsecTypes
+import Policy
+public import Primitives
+
+/// The IKEv2 negotiation state machine (RFC 7296): datagrams, commands and deadlines in, values out.
+///
+/// It has no I/O, clock or chance of its own. After each `handle` the owner carries out `nextOutput()` until nil
+/// and calls `handle(.timeout, at:)` when `deadline` has come.
+public struct IKEv2Engine {
+    private var context: EngineContext
+    private var sas: [IKESPI: IKESA] = [:]
+    private var deadlines = DeadlineHeap()
+    private var cookies: CookieJar
+
+    /// An engine without policies; give it some with `.setPolicies`.
+    public init(configuration: EngineConfiguration, entropy: any EntropySource, at now: Instant) {
+        context = EngineContext(configuration: configuration, entropy: entropy)
+        cookies = CookieJar(entropy: &context.entropy, at: now)
+    }
+
+    /// When `.timeout` is due.
+    public var deadline: Instant? { deadlines.earliest }
+
+    /// Datagrams dropped, by reason.
+    public var drops: [IKEDropReason: UInt64] { context.drops }
+
+    /// Half-open IKE_SAs as responder.
+    public var halfOpenCount: Int { context.halfOpen.count }
+
+    /// All IKE_SAs, by age.
+    public var snapshots: [IKESASnapshot] {
+        sas.values.compactMap { $0.snapshot() }.sorted { $0.id < $1.id }
+    }
+
+    /// The next thing to be done, or nil.
+    public mutating func nextOutput() -> EngineOutput? { context.outputs.popFirst() }
+
+    /// Handles one input.
+    public mutating func handle(_ input: EngineInput, at now: Instant) {
+        context.now = now
+        switch input {
+        case .datagram(let datagram): receive(datagram)
+        case .computed(let result):
+            guard let spi = context.takeOwner(ofJob: result.id) else { return }
+            update(spi) { sa, context in sa.handle(result, &context) }
+        case .timeout:
+            while let spi = deadlines.popDue(at: now) { update(spi) { sa, context in sa.timeout(&context) } }
+        case .initiate(let connection, let tunnel, let local, let remote):
+            initiate(connection, tunnel, local, remote)
+        case .terminateIKE(let id, let cause):
+            guard let spi = sas.first(where: { $0.value.common.id == id })?.key else { return }
+            update(spi) { sa, context in sa.terminate(cause, &context) }
+        case .terminateChild(let id, let cause):
+            updateOwner(ofChild: id) { state, common, context in
+                state.terminateChild(id, cause, common, &context)
+            }
+        case .setPolicies(let connections): context.policies = PolicyTable(connections)
+        case .activity(let children): noteActivity(children)
+        case .childMoved(let id, let remote):
+            updateOwner(ofChild: id) { state, common, context in
+                guard state.nat.isRemoteBehindNAT, !state.nat.isLocalBehindNAT else { return .stay }
+                state.follow(remote, &common, &context)
+                return .stay
+            }
+        }
+    }
+
+    // MARK: - Datagrams
+
+    private mutating func receive(_ datagram: IKEDatagram) {
+        guard let header = try? ReceivedMessage.header(of: datagram.octets), header.initiatorSPI != 0 else {
+            context.count(.malformed)
+            return
+        }
+        guard header.majorVersion == 2 else {
+            refuseVersion(header, datagram)
+            return
+        }
+        if header.exchange == .ikeSAInit, !header.isResponse, header.responderSPI == 0 {
+            receiveInit(header, datagram)
+            return
+        }
+        let number = header.isFromInitiator ? header.responderSPI : header.initiatorSPI
+        guard let spi = IKESPI(number), let sa = sas[spi], Self.belongs(header, to: sa.common) else {
+            context.count(.unknownSPI)
+            return
+        }
+        guard let message = try? ReceivedMessage(parsing: datagram.octets) else {
+            context.count(.malformed)
+            return
+        }
+        update(spi) { sa, context in sa.handle(message, datagram, &context) }
+    }
+
+    /// Both SPIs and the I flag must fit; the peer's SPI is not known before its first message.
+    private static func belongs(_ header: IKEHeader, to common: SACommon) -> Bool {
+        guard header.isFromInitiator != common.isInitiator else { return false }
+        let remote = header.isFromInitiator ? header.initiatorSPI : header.responderSPI
+        return common.remoteSPI == 0 || common.remoteSPI == remote
+    }
+
+    /// RFC 7296 §2.5: a higher major version is answered once, by a notification in our version.
+    private mutating func refuseVersion(_ header: IKEHeader, _ datagram: IKEDatagram) {
+        context.count(.version)
+        guard header.majorVersion > 2, !header.isResponse else { return }
+        var reply = header
+        reply.majorVersion = 2
+        reply.minorVersion = 0
+        reply.isResponse = true
+        reply.isFromInitiator = false
+        send([.notify(NotifyPayload(.invalidMajorVersion))], header: reply, to: datagram)
+    }
+
+    private mutating func receiveInit(_ header: IKEHeader, _ datagram: IKEDatagram) {
+        guard header.isFromInitiator, header.messageID == 0,
+            let message = try? ReceivedMessage(parsing: datagram.octets), case .clear(let payloads) = message.content
+        else {
+            context.count(.malformed)
+            return
+        }
+        let (spi, remote) = (header.initiatorSPI, datagram.remote)
+        if let known = context.halfOpen.existing(initiatorSPI: spi, remote: remote) {
+            update(known) { sa, context in sa.handle(message, datagram, &context) }
+            return
+        }
+        // Without a nonce there is nothing to bind a cookie to, and the answer would be much longer than the
+        // request.
+        guard let nonce = payloads.nonce else {
+            context.count(.malformed)
+            return
+        }
+        cookies.rotateIfDue(entropy: &context.entropy, at: context.now)
+        let hasCookie =
+            payloads.notification(.cookie).map {
+                cookies.accepts($0.data, nonce: nonce, remote: remote, initiatorSPI: spi)
+            } ?? false
+        switch context.halfOpen.admission(for: remote.address, hasCookie: hasCookie) {
+        case .requireCookie:
+            context.count(.cookie)
+            guard let cookie = try? cookies.cookie(nonce: nonce, remote: remote, initiatorSPI: spi) else { return }
+            reply([.notify(NotifyPayload(.cookie, data: cookie))], to: header, datagram)
+            return
+        case .admitReplacing(let oldest):
+            context.count(.halfOpenEvicted)
+            remove(oldest)
+        case .admit:
+            break
+        }
+        judge(payloads, message, datagram)
+    }
+
+    private mutating func judge(_ payloads: [Payload], _ message: ReceivedMessage, _ datagram: IKEDatagram) {
+        let cause: DownCause?
+        switch ResponderInit.judge(payloads, message, datagram, context) {
+        case .reply(let answer, let why):
+            cause = why
+            reply(answer, to: message.header, datagram)
+            if why != nil { context.count(.noConnection) }
+        case .drop(let reason, let why):
+            cause = why
+            context.count(reason)
+        case .accept(let state, let group, let peerValue):
+            respond(state, group, peerValue, message.header, datagram)
+            return
+        }
+        guard let cause else { return }
+        context.report(
+            .attemptFailed(
+                connection: nil,
+                tunnel: nil,
+                isInitiator: false,
+                remote: datagram.remote,
+                cause: cause
+            )
+        )
+    }
+
+    private mutating func respond(
+        _ state: ResponderComputing,
+        _ group: KeyExchangeGroup,
+        _ peerValue: [UInt8],
+        _ header: IKEHeader,
+        _ datagram: IKEDatagram
+    ) {
+        guard sas.count < context.configuration.maximumSAs else {
+            context.count(.limit)
+            return
+        }
+        let spi = context.newIKESPI { sas[$0] != nil }
+        let common = SACommon(
+            id: context.newID(),
+            isInitiator: false,
+            localSPI: spi,
+            remoteSPI: header.initiatorSPI,
+            local: datagram.local,
+            remote: datagram.remote
+        )
+        context.halfOpen.insert(spi, initiatorSPI: header.initiatorSPI, remote: datagram.remote)
+        sas[spi] = IKESA(common: common, state: .responderComputing(state))
+        _ = context.compute(.answer(group, peer: peerValue), for: common)
+    }
+
+    /// Answers an IKE_SA_INIT request without keeping anything: the responder's SPI stays zero.
+    private mutating func reply(_ payloads: [Payload], to header: IKEHeader, _ datagram: IKEDatagram) {
+        var reply = header
+        reply.isResponse = true
+        reply.isFromInitiator = false
+        reply.canDoHigherVersion = false
+        reply.minorVersion = 0
+        send(payloads, header: reply, to: datagram)
+    }
+
+    private mutating func send(_ payloads: [Payload], header: IKEHeader, to datagram: IKEDatagram) {
+        guard let octets = try? IKEMessage(header: header, payloads: payloads).encoded() else { return }
+        context.emit(
+            .transmit(IKEDatagram(octets: octets, local: datagram.local, remote: datagram.remote))
+        )
+    }
+
+    // MARK: - Commands
+
+    private mutating func initiate(_ name: String, _ tunnelName: String, _ local: Endpoint, _ remote: Endpoint) {
+        guard let connection = context.policies[name],
+            let tunnel = connection.tunnels.first(where: { $0.name == tunnelName }),
+            sas.count < context.configuration.maximumSAs
+        else { return }
+        let spi = context.newIKESPI { sas[$0] != nil }
+        let common = SACommon(
+            id: context.newID(),
+            isInitiator: true,
+            localSPI: spi,
+            remoteSPI: 0,
+            local: local,
+            remote: remote
+        )
+        let attempt = InitiatorAttempt(connection: connection, tunnel: tunnel, &context)
+        guard let group = attempt.preferredGroup else { return }
+        sas[spi] = IKESA(common: common, state: .initiatorGenerating(InitiatorGenerating(attempt: attempt)))
+        _ = context.compute(.generateKeyPair(group), for: common)
+    }
+
+    private mutating func noteActivity(_ children: [UInt32: Instant]) {
+        for spi in sas.keys.sorted() {
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, _, _ in
+                    for child in state.children {
+                        guard let instant = children[child.snapshot.id] else { continue }
+                        state.lastInbound = max(state.lastInbound, instant)
+                    }
+                    return .stay
+                }
+            }
+        }
+    }
+
+    private mutating func updateOwner(
+        ofChild id: UInt32,
+        _ body: (inout Established, inout SACommon, inout EngineContext) -> Transition
+    ) {
+        let owner = sas.first { _, sa in
+            guard case .established(let state) = sa.state else { return false }
+            return state.children.contains { $0.snapshot.id == id }
+        }
+        guard let spi = owner?.key else { return }
+        update(spi) { sa, context in sa.withEstablished(&context, body) }
+    }
+
+    // MARK: - Registry
+
+    /// Lets `body` work on one IKE_SA, then keeps every index in step with what it became.
+    private mutating func update(_ spi: IKESPI, _ body: (inout IKESA, inout EngineContext) -> Bool) {
+        guard var sa = sas.removeValue(forKey: spi) else { return }
+        let wasHalfOpen = sa.isHalfOpen
+        let before = Self.establishedName(sa)
+        let lives = body(&sa, &context)
+        let after = lives ? Self.establishedName(sa) : nil
+        if before != after {
+            if let before { context.establishedCounts[before, default: 1] -= 1 }
+            if let after { context.establishedCounts[after, default: 0] += 1 }
+        }
+        if wasHalfOpen, !lives || !sa.isHalfOpen { context.halfOpen.remove(spi) }
+        if lives { sas[spi] = sa }
+        deadlines.set(lives ? sa.deadline : nil, for: spi)
+        applyInitialContacts()
+    }
+
+    private static func establishedName(_ sa: IKESA) -> String? {
+        guard case .established(let state) = sa.state else { return nil }
+        return state.connection.name
+    }
+
+    private mutating func remove(_ spi: IKESPI) {
+        sas[spi] = nil
+        context.halfOpen.remove(spi)
+        deadlines.set(nil, for: spi)
+    }
+
+    /// RFC 7296 §2.4: all other IKE_SAs with that peer are of its former life; it is not told.
+    private mutating func applyInitialContacts() {
+        guard let contact = context.initialContacts.popLast() else { return }
+        let obsolete = sas.values.filter { sa in
+            guard case .established(let state) = sa.state, sa.common.localSPI != contact.keep else { return false }
+            return state.connection.name == contact.connection && state.peer.identity == contact.identity
+        }
+        for spi in obsolete.map({ $0.common.localSPI }).sorted() {
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    state.close(.replacedByInitialContact, common, &context)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+import IPPackets
+import Primitives
+import Cryptography
+import IKECore
+import IKEMessages
+import IPsecTypes
+import Policy
+
+/// IKE_AUTH is out; the responder's proof and CHILD_SA are awaited (RFC 7296 §1.2).
+struct InitiatorAwaitingAuth {
+    let attempt: InitiatorAttempt
+    var channel: SecureChannel
+    let nat: NATDetection
+    let responderNonce: [UInt8]
+    /// RealMessage2 of RFC 7296 §2.15.
+    let responseOctets: [UInt8]
+    let offers: [Proposal]
+    let inboundSPI: SPI
+    let localIdentity: Identity
+    let encapsulation: Encapsulation
+    var request: OutstandingRequest
+
+    static func send(
+        _ derived: InitiatorDeriving,
+        _ secureChannel: SecureChannel,
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        let attempt = derived.attempt
+        let connection = attempt.connection
+        var channel = secureChannel
+        let nat = derived.nat
+        let travelsInUDP = nat.isLocalBehindNAT || nat.isRemoteBehindNAT || connection.forcesEncapsulation
+        guard !travelsInUDP || nat.isSupported else {
+            attempt.fail(
+                .protocolError("it does not support NAT traversal, which encap (\(connection.origin)) needs"),
+                common,
+                &context
+            )
+            return .close
+        }
+        if travelsInUDP { common.floatPorts(context.configuration) }
+        let identity = connection.effectiveLocalIdentity(at: common.local.address)
+        let inbound = context.newInboundSPI()
+        let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound)
+        guard
+            let payloads = payloads(derived, identity, channel, offers: offers, context),
+            let octets = channel.seal(
+                payloads,
+                header: common.header(.ikeAuth, messageID: 1, isResponse: false),
+                entropy: &context.entropy
+            )
+        else {
+            context.release(inbound)
+            attempt.fail(.protocolError("IKE_AUTH could not be written"), common, &context)
+            return .close
+        }
+        context.emit(.transmit(common.datagram(octets)))
+        context.report(
+            .progress(connection: connection.name, text: "sending IKE_AUTH as '\(identity)' to \(common.remote)")
+        )
+        let next = InitiatorAwaitingAuth(
+            attempt: attempt,
+            channel: channel,
+            nat: nat,
+            responderNonce: derived.responderNonce,
+            responseOctets: derived.responseOctets,
+            offers: offers,
+            inboundSPI: inbound,
+            localIdentity: identity,
+            encapsulation: travelsInUDP ? .udp : .none,
+            request: OutstandingRequest(
+                messageID: 1,
+                octets: octets,
+                policy: connection.retransmission,
+                at: context.now
+            )
+        )
+        return .move(.initiatorAwaitingAuth(next))
+    }
+
+    private static func payloads(
+        _ derived: InitiatorDeriving,
+        _ identity: Identity,
+        _ channel: SecureChannel,
+        offers: [Proposal],
+        _ context: EngineContext
+    ) -> [Payload]? {
+        let connection = derived.attempt.connection
+        let idPayload = IDPayload(type: identity.type, data: identity.data)
+        let signed = SignedOctets(
+            prf: channel.suite.prf,
+            message: derived.requestOctets,
+            nonce: derived.responderNonce,
+            identity: idPayload,
+            macKey: channel.keys.skPi
+        )
+        guard let auth = try? signed.sharedKeyAUTH(connection.sharedKey) else { return nil }
+        var payloads: [Payload] = [.initiatorID(idPayload)]
+        if context.establishedCounts[connection.name, default: 0] == 0 {
+            payloads.append(.notify(NotifyPayload(.initialContact)))
+        }
+        if let wanted = connection.remoteIdentity {
+            payloads.append(.responderID(IDPayload(type: wanted.type, data: wanted.data)))
+        }
+        return payloads + [
+            .authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)),
+            .securityAssociation(SAPayload(offers)),
+            .initiatorSelectors(TSPayload(derived.attempt.tunnel.local)),
+            .responderSelectors(TSPayload(derived.attempt.tunnel.remote)),
+        ]
+    }
+
+    mutating func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
+        switch request.check(at: context.now) {
+        case .wait:
+            return .stay
+        case .retransmit:
+            context.emit(.transmit(common.datagram(request.octets)))
+            return .stay
+        case .giveUp:
+            let seconds = request.sentAt.duration(to: context.now).wholeSeconds
+            let cause = DownCause.noAnswer(to: "IKE_AUTH", attempts: request.attempts, seconds: seconds)
+            return giveUp(cause, common, &context)
+        }
+    }
+
+    /// Ends the attempt and takes back what it reserved.
+    func giveUp(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) -> Transition {
+        context.release(inboundSPI)
+        attempt.fail(cause, common, &context)
+        return .close
+    }
+
+    mutating func handle(
+        _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard message.header.isResponse, message.header.exchange == .ikeAuth,
+            message.header.messageID == request.messageID, case .encrypted(let content) = message.content
+        else {
+            context.count(.unexpected)
+            return .stay
+        }
+        let payloads: [Payload]
+        do throws(EncryptedContent.OpenError) {
+            payloads = try channel.open(content)
+        } catch {
+            switch error {
+            case .notAuthentic:
+                context.count(.notAuthentic)
+                return .stay
+            case .malformed(let wire):
+                context.count(.malformed)
+                return giveUp(.protocolError("its IKE_AUTH cannot be read: \(wire)"), common, &context)
+            }
+        }
+        guard payloads.authentication != nil else { return refused(payloads, common, &context) }
+        switch verify(payloads) {
+        case .failure(let cause):
+            tellPeer(common, &context)
+            return giveUp(cause, common, &context)
+        case .success(let peer):
+            return establish(peer, payloads, &common, &context)
+        }
+    }
+
+    private func refused(_ payloads: [Payload], _ common: SACommon, _ context: inout EngineContext) -> Transition {
+        guard let error = payloads.errorNotification else {
+            return giveUp(.protocolError("its IKE_AUTH holds neither AUTH nor an error"), common, &context)
+        }
+        return giveUp(.peerRefused(error.type, hint: attempt.hint(for: error.type)), common, &context)
+    }
+
+    /// The responder must prove the configured identity with the configured key.
+    private func verify(_ payloads: [Payload]) -> Result<VerifiedPeer, DownCause> {
+        guard payloads.unsupportedCritical == nil, let id = payloads.responderID,
+            let auth = payloads.authentication
+        else { return .failure(.protocolError("its IKE_AUTH lacks IDr or holds an unknown critical payload")) }
+        let connection = attempt.connection
+        let identity = Identity(type: id.type, data: id.data)
+        if let wanted = connection.effectiveRemoteIdentity, !wanted.matches(identity) {
+            return .failure(
+                .authenticationFailed(
+                    "the peer says it is '\(identity)', \(connection.origin(of: "remote-id")) "
+                        + "expects '\(wanted)'"
+                )
+            )
+        }
+        let signed = SignedOctets(
+            prf: channel.suite.prf,
+            message: responseOctets,
+            nonce: attempt.nonce,
+            identity: id,
+            macKey: channel.keys.skPr
+        )
+        do throws(CryptoError) {
+            return .success(
+                try VerifiedPeer.verifying(
+                    auth,
+                    identity: identity,
+                    sharedKey: connection.sharedKey,
+                    octets: signed
+                )
+            )
+        } catch {
+            let what =
+                auth.method == SignedOctets.sharedKeyMethod
+                ? "'\(identity)' has another pre-shared key than \(connection.origin(of: "psk-file"))"
+                : "'\(identity)' authenticates by method \(auth.method), not by a pre-shared key"
+            return .failure(.authenticationFailed(what))
+        }
+    }
+
+    /// RFC 7296 §2.21.2: the responder believes in this IKE_SA and is told that it failed.
+    private mutating func tellPeer(_ common: SACommon, _ context: inout EngineContext) {
+        let header = common.header(.informational, messageID: 2, isResponse: false)
+        let payloads: [Payload] = [.notify(NotifyPayload(.authenticationFailed)), .delete(.ike)]
+        guard let octets = channel.seal(payloads, header: header, entropy: &context.entropy) else { return }
+        context.emit(.transmit(common.datagram(octets)))
+    }
+
+    private mutating func establish(
+        _ peer: VerifiedPeer,
+        _ payloads: [Payload],
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        var established = Established(
+            connection: attempt.connection,
+            peer: peer,
+            localIdentity: localIdentity,
+            channel: channel,
+            nat: nat,
+            encapsulation: encapsulation,
+            nextRequestID: 2,
+            expectedRequestID: 0,
+            at: context.now
+        )
+        context.report(.ikeUp(established.snapshot(common)))
+        if let error = payloads.errorNotification {
+            context.release(inboundSPI)
+            let cause = DownCause.peerRefused(error.type, hint: attempt.childHint(for: error.type))
+            return established.childRefused(attempt.tunnel, cause, common, &context)
+        }
+        switch ChildNegotiation.accept(
+            payloads,
+            tunnel: attempt.tunnel,
+            offers: offers,
+            inboundSPI: inboundSPI
+        ) {
+        case .failure(let cause):
+            context.release(inboundSPI)
+            return established.childRefused(attempt.tunnel, cause, common, &context)
+        case .success(let agreement):
+            let nonces = (initiator: attempt.nonce, responder: responderNonce)
+            return established.adopt(agreement, nonces: nonces, common, &context)
+        }
+    }
+}

@@ -1,0 +1,249 @@
+import Primitives
+import Cryptography
+import IKECore
+import IKEMessages
+import IPsecTypes
+import Policy
+
+/// The initiator's key pair is being made; then IKE_SA_INIT goes out (RFC 7296 §1.2).
+struct InitiatorGenerating {
+    var attempt: InitiatorAttempt
+
+    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext) -> Transition {
+        switch result.outcome {
+        case .keyPair(let pair):
+            var attempt = attempt
+            attempt.triedGroups.append(pair.group)
+            return InitiatorAwaitingInit.send(attempt, pair, common, &context)
+        case .failure(let error):
+            attempt.fail(.cryptography(error), common, &context)
+            return .close
+        case .secret, .answer:
+            return .stay
+        }
+    }
+}
+
+/// IKE_SA_INIT is out; its response is awaited.
+struct InitiatorAwaitingInit {
+    var attempt: InitiatorAttempt
+    let keyPair: KeyExchangeKeyPair
+    var request: OutstandingRequest
+
+    private static let maximumCookies = 3
+
+    static func send(
+        _ attempt: InitiatorAttempt,
+        _ pair: KeyExchangeKeyPair,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        do {
+            var payloads = [Payload]()
+            if let cookie = attempt.cookie { payloads.append(.notify(NotifyPayload(.cookie, data: cookie))) }
+            payloads += [
+                .securityAssociation(SAPayload(attempt.proposals)),
+                .keyExchange(KEPayload(group: pair.group.rawValue, data: pair.publicValue)),
+                .nonce(attempt.nonce),
+            ]
+            payloads += try NATDetection.notifications(
+                initiatorSPI: common.localSPI.value,
+                responderSPI: 0,
+                local: common.local,
+                remote: common.remote,
+                hidingSource: attempt.hidingSource
+            )
+            let header = common.header(.ikeSAInit, messageID: 0, isResponse: false)
+            let octets = try IKEMessage(header: header, payloads: payloads).encoded()
+            let request = OutstandingRequest(
+                messageID: 0,
+                octets: octets,
+                policy: attempt.connection.retransmission,
+                at: context.now
+            )
+            context.emit(.transmit(common.datagram(octets)))
+            context.report(
+                .progress(
+                    connection: attempt.connection.name,
+                    text: "sending IKE_SA_INIT to \(common.remote) with \(pair.group.name)"
+                )
+            )
+            return .move(
+                .initiatorAwaitingInit(InitiatorAwaitingInit(attempt: attempt, keyPair: pair, request: request))
+            )
+        } catch {
+            attempt.fail(.protocolError("IKE_SA_INIT could not be written: \(error)"), common, &context)
+            return .close
+        }
+    }
+
+    mutating func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
+        switch request.check(at: context.now) {
+        case .wait:
+            return .stay
+        case .retransmit:
+            context.emit(.transmit(common.datagram(request.octets)))
+            return .stay
+        case .giveUp:
+            let seconds = request.sentAt.duration(to: context.now).wholeSeconds
+            attempt.fail(
+                .noAnswer(to: "IKE_SA_INIT", attempts: request.attempts, seconds: seconds),
+                common,
+                &context
+            )
+            return .close
+        }
+    }
+
+    mutating func handle(
+        _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard message.header.isResponse, message.header.exchange == .ikeSAInit, message.header.messageID == 0,
+            case .clear(let payloads) = message.content
+        else {
+            context.count(.unexpected)
+            return .stay
+        }
+        if payloads.unsupportedCritical != nil {
+            context.count(.criticalPayload)
+            return .stay
+        }
+        if let cookie = payloads.notification(.cookie) { return retry(withCookie: cookie.data, common, &context) }
+        if let wanted = payloads.notification(.invalidKEPayload) { return retry(wanted, common, &context) }
+        if let error = payloads.errorNotification {
+            attempt.fail(.peerRefused(error.type, hint: attempt.hint(for: error.type)), common, &context)
+            return .close
+        }
+        return accept(payloads, message, datagram, &common, &context)
+    }
+
+    private func retry(
+        withCookie cookie: [UInt8],
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        // RFC 7296 §2.6: 1 to 64 octets. The same one again answers a request that was sent before it came.
+        guard (1...64).contains(cookie.count), cookie != attempt.cookie,
+            attempt.cookiesReturned < Self.maximumCookies
+        else {
+            context.count(.unexpected)
+            return .stay
+        }
+        var attempt = attempt
+        attempt.cookie = cookie
+        attempt.cookiesReturned += 1
+        return Self.send(attempt, keyPair, common, &context)
+    }
+
+    private func retry(_ wanted: NotifyPayload, _ common: SACommon, _ context: inout EngineContext) -> Transition {
+        guard wanted.data.count == 2 else {
+            context.count(.malformed)
+            return .stay
+        }
+        let number = UInt16(wanted.data[0]) << 8 | UInt16(wanted.data[1])
+        // Answers a request that was sent before the group was changed: a repeated or late response.
+        guard number != keyPair.group.rawValue else {
+            context.count(.unexpected)
+            return .stay
+        }
+        guard let group = attempt.acceptableRetry(number) else {
+            attempt.fail(
+                .peerRefused(.invalidKEPayload, hint: attempt.hint(for: .invalidKEPayload)),
+                common,
+                &context
+            )
+            return .close
+        }
+        _ = context.compute(.generateKeyPair(group), for: common)
+        return .move(.initiatorGenerating(InitiatorGenerating(attempt: attempt)))
+    }
+
+    private func accept(
+        _ payloads: [Payload],
+        _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard message.header.responderSPI != 0, let answer = payloads.securityAssociation?.proposals,
+            let exchange = payloads.keyExchange, let nonce = payloads.nonce
+        else {
+            context.count(.malformed)
+            return .stay
+        }
+        guard answer.count == 1, let chosen = answer.first,
+            ProposalRefusal.isValidAnswer(chosen, to: attempt.proposals), let suite = IKESuite(chosen),
+            exchange.group == keyPair.group.rawValue, suite.group == keyPair.group
+        else {
+            attempt.fail(
+                .protocolError("its IKE_SA_INIT chose what was not offered: \(answer)"),
+                common,
+                &context
+            )
+            return .close
+        }
+        guard
+            let nat = try? NATDetection(
+                of: payloads,
+                header: message.header,
+                local: datagram.local,
+                remote: datagram.remote
+            )
+        else { return .stay }
+        common.remoteSPI = message.header.responderSPI
+        _ = context.compute(.deriveSecret(keyPair, peer: exchange.data), for: common)
+        let next = InitiatorDeriving(
+            attempt: attempt,
+            suite: suite,
+            nat: nat,
+            responderNonce: nonce,
+            requestOctets: request.octets,
+            responseOctets: datagram.octets
+        )
+        return .move(.initiatorDeriving(next))
+    }
+}
+
+/// The shared secret is being computed; then IKE_AUTH goes out.
+struct InitiatorDeriving {
+    let attempt: InitiatorAttempt
+    let suite: IKESuite
+    let nat: NATDetection
+    let responderNonce: [UInt8]
+    let requestOctets: [UInt8]
+    let responseOctets: [UInt8]
+
+    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext) -> Transition {
+        switch result.outcome {
+        case .secret(let secret):
+            do {
+                let keys = try deriveKeys(secret, common)
+                let channel = SecureChannel(suite: suite, keys: keys, isInitiator: true)
+                return InitiatorAwaitingAuth.send(self, channel, &common, &context)
+            } catch {
+                attempt.fail(.cryptography(error), common, &context)
+                return .close
+            }
+        case .failure(let error):
+            attempt.fail(.protocolError("its key exchange value was refused: \(error)"), common, &context)
+            return .close
+        case .keyPair, .answer:
+            return .stay
+        }
+    }
+
+    private func deriveKeys(_ secret: SecretKey, _ common: SACommon) throws(CryptoError) -> IKEKeys {
+        guard let responderSPI = IKESPI(common.remoteSPI) else { throw .invalidLength }
+        return try IKEKeys(
+            suite: suite,
+            sharedSecret: secret,
+            initiatorNonce: attempt.nonce,
+            responderNonce: responderNonce,
+            initiatorSPI: common.localSPI,
+            responderSPI: responderSPI
+        )
+    }
+}

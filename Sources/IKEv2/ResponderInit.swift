@@ -1,0 +1,210 @@
+import IPPackets
+import Cryptography
+import IKECore
+import IKEMessages
+import IPsecTypes
+import Policy
+import Primitives
+
+/// How a responder answers an IKE_SA_INIT request before any state is made (RFC 7296 §1.2, §2.6, §2.7).
+enum ResponderInit {
+    /// What to do with a request.
+    enum Verdict {
+        /// Send this and keep nothing.
+        case reply([Payload], DownCause?)
+        /// Nothing.
+        case drop(IKEDropReason, DownCause?)
+        /// Make an IKE_SA.
+        case accept(ResponderComputing, group: KeyExchangeGroup, peerValue: [UInt8])
+    }
+
+    static func judge(
+        _ payloads: [Payload],
+        _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
+        _ context: EngineContext
+    ) -> Verdict {
+        if let type = payloads.unsupportedCritical {
+            return .reply([.notify(NotifyPayload(.unsupportedCriticalPayload, data: [type]))], nil)
+        }
+        guard let offered = payloads.securityAssociation?.proposals, let exchange = payloads.keyExchange,
+            let nonce = payloads.nonce
+        else { return .drop(.malformed, nil) }
+        let candidates = context.policies.candidates(
+            local: datagram.local.address,
+            remote: datagram.remote.address
+        )
+        guard !candidates.isEmpty else {
+            let cause = DownCause.noConnection("no connection names \(datagram.remote.address) as its peer")
+            return .reply([.notify(NotifyPayload(.noProposalChosen))], cause)
+        }
+        switch choose(offered, preferring: exchange.group, candidates) {
+        case .failure(let refusal):
+            return .reply([.notify(NotifyPayload(.noProposalChosen))], .noProposalChosen(refusal))
+        case .success(let (suite, connections)):
+            guard exchange.group == suite.group.rawValue else {
+                let wanted = suite.group.rawValue
+                let data = [UInt8(truncatingIfNeeded: wanted >> 8), UInt8(truncatingIfNeeded: wanted)]
+                return .reply([.notify(NotifyPayload(.invalidKEPayload, data: data))], nil)
+            }
+            // RFC 6989 §2 and RFC 8031 §3.2 are checked by the job; a wrong length costs nothing to see here.
+            guard exchange.data.count == suite.group.publicValueLength else { return .drop(.malformed, nil) }
+            guard
+                let nat = try? NATDetection(
+                    of: payloads,
+                    header: message.header,
+                    local: datagram.local,
+                    remote: datagram.remote
+                )
+            else { return .drop(.malformed, nil) }
+            let state = ResponderComputing(
+                suite: suite,
+                candidates: connections,
+                nat: nat,
+                initiatorNonce: nonce,
+                requestOctets: datagram.octets
+            )
+            return .accept(state, group: suite.group, peerValue: exchange.data)
+        }
+    }
+
+    /// The first candidate with an acceptable proposal decides the suite; which candidate it really is shows in
+    /// IKE_AUTH, among those that accept the same suite.
+    private static func choose(
+        _ offered: [Proposal],
+        preferring group: UInt16,
+        _ candidates: [ConnectionPolicy]
+    ) -> Result<(IKESuite, [ConnectionPolicy]), ProposalRefusal> {
+        var refusal: ProposalRefusal?
+        for connection in candidates {
+            do throws(ProposalRefusal) {
+                let accepted = connection.proposals.map { $0.preferring(group) }
+                let chosen = try ProposalRefusal.choose(
+                    from: offered,
+                    accepting: accepted,
+                    origin: connection.origin(of: "ike-proposals")
+                ).proposal
+                guard let suite = IKESuite(chosen) else { continue }
+                let fitting = candidates.filter { $0.accepts(chosen) }
+                return .success((suite, fitting))
+            } catch {
+                refusal = refusal ?? error
+            }
+        }
+        return .failure(
+            refusal
+                ?? ProposalRefusal(
+                    offered: offered,
+                    accepted: candidates.flatMap { $0.proposals },
+                    missing: [],
+                    origin: candidates.first?.origin ?? ConfigurationOrigin(source: "-")
+                )
+        )
+    }
+}
+
+extension Proposal {
+    /// The same with one group first, if it is among them: then the peer's KE payload saves a round trip.
+    fileprivate func preferring(_ group: UInt16) -> Proposal {
+        let wanted = Transform(.keyExchange, group)
+        guard transforms.contains(wanted) else { return self }
+        var result = self
+        result.transforms = transforms.filter { $0 != wanted }
+        let index = result.transforms.firstIndex { $0.type == .keyExchange } ?? result.transforms.endIndex
+        result.transforms.insert(wanted, at: index)
+        return result
+    }
+}
+
+extension ConnectionPolicy {
+    /// True when one of its proposals holds all transforms of `chosen`.
+    fileprivate func accepts(_ chosen: Proposal) -> Bool {
+        proposals.contains { proposal in chosen.transforms.allSatisfy { proposal.transforms.contains($0) } }
+    }
+}
+
+/// The responder's key pair and the shared secret are being computed; then the IKE_SA_INIT response goes out.
+struct ResponderComputing {
+    let suite: IKESuite
+    let candidates: [ConnectionPolicy]
+    let nat: NATDetection
+    let initiatorNonce: [UInt8]
+    /// RealMessage1 of RFC 7296 §2.15.
+    let requestOctets: [UInt8]
+
+    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext) -> Transition {
+        switch result.outcome {
+        case .answer(let pair, let secret):
+            return respond(pair, secret, common, &context)
+        case .failure(let error):
+            context.count(.malformed)
+            context.report(
+                .attemptFailed(
+                    connection: nil,
+                    tunnel: nil,
+                    isInitiator: false,
+                    remote: common.remote,
+                    cause: .protocolError("its key exchange value was refused: \(error)")
+                )
+            )
+            return .close
+        case .keyPair, .secret:
+            return .stay
+        }
+    }
+
+    private func respond(
+        _ pair: KeyExchangeKeyPair,
+        _ secret: SecretKey,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        let nonce = context.entropy.bytes(32)
+        let hides = candidates.contains { $0.forcesEncapsulation }
+        let hidingSource = hides ? context.entropy.bytes(20) : nil
+        do {
+            var chosen = suite.proposal
+            chosen.spi = []
+            var payloads: [Payload] = [
+                .securityAssociation(SAPayload([chosen])),
+                .keyExchange(KEPayload(group: pair.group.rawValue, data: pair.publicValue)),
+                .nonce(nonce),
+            ]
+            if nat.isSupported {
+                payloads += try NATDetection.notifications(
+                    initiatorSPI: common.initiatorSPI,
+                    responderSPI: common.responderSPI,
+                    local: common.local,
+                    remote: common.remote,
+                    hidingSource: hidingSource
+                )
+            }
+            let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
+            let octets = try IKEMessage(header: header, payloads: payloads).encoded()
+            guard let initiatorSPI = IKESPI(common.remoteSPI),
+                let cached = CachedResponse(to: requestOctets, octets)
+            else { return .close }
+            let keys = try IKEKeys(
+                suite: suite,
+                sharedSecret: secret,
+                initiatorNonce: initiatorNonce,
+                responderNonce: nonce,
+                initiatorSPI: initiatorSPI,
+                responderSPI: common.localSPI
+            )
+            context.emit(.transmit(common.datagram(octets)))
+            let next = ResponderAwaitingAuth(
+                initial: self,
+                channel: SecureChannel(suite: suite, keys: keys, isInitiator: false),
+                responderNonce: nonce,
+                cached: cached,
+                hidesSource: hides && nat.isSupported,
+                expiresAt: context.now.advanced(by: context.configuration.halfOpen.lifetime)
+            )
+            return .move(.responderAwaitingAuth(next))
+        } catch {
+            context.count(.malformed)
+            return .close
+        }
+    }
+}

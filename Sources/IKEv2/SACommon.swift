@@ -1,0 +1,104 @@
+import Cryptography
+import IKECore
+import IKEMessages
+import IPPackets
+import IPsecTypes
+import Primitives
+
+/// What an IKE_SA has in every state.
+struct SACommon {
+    let id: UInt32
+    let isInitiator: Bool
+    let localSPI: IKESPI
+    /// Zero until the peer's first message.
+    var remoteSPI: UInt64
+    var local: Endpoint
+    var remote: Endpoint
+
+    var initiatorSPI: UInt64 { isInitiator ? localSPI.value : remoteSPI }
+    var responderSPI: UInt64 { isInitiator ? remoteSPI : localSPI.value }
+
+    func header(_ exchange: ExchangeType, messageID: UInt32, isResponse: Bool) -> IKEHeader {
+        IKEHeader(
+            initiatorSPI: initiatorSPI,
+            responderSPI: responderSPI,
+            exchange: exchange,
+            isFromInitiator: isInitiator,
+            isResponse: isResponse,
+            messageID: messageID
+        )
+    }
+
+    func datagram(_ octets: [UInt8]) -> IKEDatagram {
+        IKEDatagram(octets: octets, local: local, remote: remote)
+    }
+
+    func snapshot(connection: String, state: IKESAState) -> IKESASnapshot {
+        IKESASnapshot(
+            id: id,
+            connection: connection,
+            state: state,
+            isInitiator: isInitiator,
+            initiatorSPI: initiatorSPI,
+            responderSPI: responderSPI,
+            local: local,
+            remote: remote
+        )
+    }
+
+    /// Moves to the port of NAT traversal (RFC 7296 §2.23).
+    mutating func floatPorts(_ configuration: EngineConfiguration) {
+        local.port = configuration.natTraversalPort
+        if remote.port == configuration.ikePort { remote.port = configuration.natTraversalPort }
+    }
+}
+
+/// Seals and opens the Encrypted payloads of one IKE_SA.
+struct SecureChannel {
+    let suite: IKESuite
+    let keys: IKEKeys
+    let isInitiator: Bool
+    private var sealedCount: UInt64 = 0
+
+    init(suite: IKESuite, keys: IKEKeys, isInitiator: Bool) {
+        self.suite = suite
+        self.keys = keys
+        self.isInitiator = isInitiator
+    }
+
+    /// The message as it goes on the wire, or nil if it cannot be encoded: a fault of ours.
+    mutating func seal(
+        _ payloads: [Payload],
+        header: IKEHeader,
+        entropy: inout any EntropySource
+    ) -> [UInt8]? {
+        let message = IKEMessage(header: header, payloads: payloads)
+        let cipher = isInitiator ? keys.initiatorCipher : keys.responderCipher
+        let iv: [UInt8]
+        if suite.cipher.isAEAD {
+            // RFC 5282 §3.1: a counter never repeats, and no state outlives the key.
+            sealedCount &+= 1
+            let count = sealedCount
+            iv = stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: count >> UInt64($0)) }
+        } else {
+            iv = entropy.bytes(suite.cipher.ivLength)
+        }
+        return try? message.sealed(with: cipher, transform: suite.cipher, iv: iv)
+    }
+
+    /// The payloads of a message from the peer.
+    func open(_ content: EncryptedContent) throws(EncryptedContent.OpenError) -> [Payload] {
+        let cipher = isInitiator ? keys.responderCipher : keys.initiatorCipher
+        return try content.open(with: cipher, transform: suite.cipher)
+    }
+}
+
+/// Where a state goes after an event.
+enum Transition {
+    /// No change.
+    case stay
+    /// To another state.
+    case move(IKESA.State)
+    /// The IKE_SA is gone.
+    case close
+}

@@ -1,0 +1,92 @@
+/// Why a proposal's text was refused.
+public struct ProposalSyntaxError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What is wrong and what would be right.
+    public let description: String
+}
+
+extension Proposal {
+    /// Parses strongSwan's proposal syntax, `aes256gcm16-prfsha384-ecp384`, several words of a type allowed.
+    ///
+    /// As strongSwan does, an IKE proposal without a PRF gets those of its integrity algorithms, and an ESP
+    /// proposal without `esn` gets `noesn`. Only what we carry out is accepted.
+    public init(keywords text: String, for securityProtocol: SecurityProtocol) throws(ProposalSyntaxError) {
+        var transforms = [Transform]()
+        for word in text.split(separator: "-", omittingEmptySubsequences: false) {
+            guard let (transform, entry) = AlgorithmTable.transform(keyword: word.lowercased()) else {
+                throw ProposalSyntaxError(
+                    description: "unknown algorithm '\(word)'; accepted: " + Self.acceptedWords(securityProtocol)
+                )
+            }
+            guard entry.isSupported else {
+                throw ProposalSyntaxError(
+                    description: "algorithm '\(word)' (\(entry.name)) is not supported; accepted: "
+                        + Self.acceptedWords(securityProtocol)
+                )
+            }
+            if !transforms.contains(transform) { transforms.append(transform) }
+        }
+        self.init(securityProtocol: securityProtocol, transforms: transforms)
+        switch securityProtocol {
+        case .ike: try completeIKE()
+        default: try completeESP()
+        }
+        sortByType()
+    }
+
+    private static func acceptedWords(_ securityProtocol: SecurityProtocol) -> String {
+        let types: [TransformType] =
+            securityProtocol == .ike
+            ? [.encryption, .integrity, .prf, .keyExchange] : [.encryption, .integrity, .keyExchange, .esn]
+        return types.flatMap { AlgorithmTable.acceptedKeywords(of: $0) }.joined(separator: " ")
+    }
+
+    private func checkCiphers() throws(ProposalSyntaxError) {
+        let ciphers = transforms(of: .encryption)
+        guard let first = ciphers.first else {
+            throw ProposalSyntaxError(description: "names no encryption algorithm")
+        }
+        guard ciphers.allSatisfy({ $0.isAEAD == first.isAEAD }) else {
+            throw ProposalSyntaxError(
+                description: "mixes combined-mode and other ciphers: write two proposals (RFC 5282 §8)"
+            )
+        }
+        if first.isAEAD, securityProtocol == .esp, let extra = transform(of: .integrity) {
+            throw ProposalSyntaxError(description: "\(first) is combined-mode and takes no integrity: drop \(extra)")
+        }
+        if !first.isAEAD, transform(of: .integrity) == nil {
+            throw ProposalSyntaxError(description: "\(first) needs an integrity algorithm, such as sha256")
+        }
+    }
+
+    private mutating func completeIKE() throws(ProposalSyntaxError) {
+        try checkCiphers()
+        let integrity = transforms(of: .integrity)
+        if transform(of: .prf) == nil {
+            guard !integrity.isEmpty else {
+                throw ProposalSyntaxError(description: "needs a PRF, such as prfsha256")
+            }
+            let matching: [UInt16: UInt16] = [2: 2, 12: 5, 13: 6, 14: 7]
+            transforms += integrity.compactMap { matching[$0.id] }.map { Transform(.prf, $0) }
+        }
+        if transform(of: .encryption)?.isAEAD == true { transforms.removeAll { $0.type == .integrity } }
+        guard transform(of: .keyExchange) != nil, !transforms.contains(Transform(.keyExchange, 0)) else {
+            throw ProposalSyntaxError(description: "needs a key exchange group, such as x25519 or ecp384")
+        }
+        guard transform(of: .esn) == nil else {
+            throw ProposalSyntaxError(description: "esn and noesn belong to ESP proposals")
+        }
+    }
+
+    private mutating func completeESP() throws(ProposalSyntaxError) {
+        try checkCiphers()
+        guard transform(of: .prf) == nil else {
+            throw ProposalSyntaxError(description: "a PRF belongs to IKE proposals")
+        }
+        if transform(of: .esn) == nil { transforms.append(.noESN) }
+    }
+
+    private mutating func sortByType() {
+        let order: [TransformType] = [.encryption, .prf, .integrity, .keyExchange, .esn]
+        transforms = order.flatMap { transforms(of: $0) }
+    }
+}

@@ -1,0 +1,106 @@
+import CLinux
+public import IPPackets
+public import IPsecTypes
+import Synchronization
+
+/// The data plane: moves packets between the TUN device and ESP in UDP.
+///
+/// Make the `IKESocketSet` of the same ports first: the kernel steers datagrams by the order in which the
+/// sockets were bound. Events are reported on a worker's queue: the handler must neither block nor call
+/// `stop` or `counters`.
+public final class DataPlane: Sendable {
+    /// Workers, each with a TUN queue and sockets of its own.
+    private let workers: Mutex<[Worker]>
+    private let droppedStrays = Atomic<UInt64>(0)
+
+    /// Opens the device and binds the sockets; nothing is read before `start`.
+    public init(
+        configuration: PumpConfiguration,
+        events: @escaping @Sendable (PumpEvent) -> Void
+    ) throws(PumpError) {
+        let device = try TunDevice(name: configuration.tunName)
+        let socket4 = try OuterSocket.open(
+            port: configuration.natTraversalPort,
+            isIPv6: false,
+            mark: configuration.mark,
+            buffer: configuration.socketBuffer,
+            reusesPort: true
+        )
+        let socket6 = try OuterSocket.openIPv6(
+            port: configuration.natTraversalPort,
+            mark: configuration.mark,
+            buffer: configuration.socketBuffer,
+            reusesPort: true
+        )
+        for socket in [socket4, socket6].compactMap({ $0 }) {
+            try PumpError.check(clinux_steer_esp(socket.number, 1), "steer ESP")
+        }
+        let state = try WorkerState(
+            device: device,
+            socket4: socket4,
+            socket6: socket6,
+            port: configuration.natTraversalPort,
+            innerMTU: configuration.innerMTU
+        )
+        workers = Mutex([Worker(number: 0, state: state, report: events)])
+    }
+
+    deinit { stop() }
+
+    private var current: [Worker] { workers.withLock { $0 } }
+
+    /// Begins to read.
+    public func start() {
+        for worker in current { worker.start() }
+    }
+
+    /// Ends for good: waits until no worker runs and closes the sockets.
+    ///
+    /// The TUN device stays.
+    public func stop() {
+        let stopped = workers.withLock { workers in
+            defer { workers = [] }
+            return workers
+        }
+        for worker in stopped { worker.stop() }
+    }
+
+    /// Installs an SA pair, behind all calls before; it is used for sending from then on.
+    public func install(_ sa: ChildSADescription) {
+        for worker in current { worker.perform { $0.install(sa) } }
+    }
+
+    /// Removes an SA pair.
+    public func remove(saID: UInt32) {
+        for worker in current { worker.perform { $0.remove(saID: saID) } }
+    }
+
+    /// Replaces what is to be done with traffic that no SA takes.
+    public func setTunnels(_ tunnels: [DataPlaneTunnel]) {
+        for worker in current { worker.perform { $0.setTunnels(tunnels) } }
+    }
+
+    /// Sends an SA's packets to other outer ends from now on.
+    public func updatePath(saID: UInt32, path: OuterPath) {
+        for worker in current { worker.perform { $0.updatePath(saID: saID, path) } }
+    }
+
+    /// Takes an ESP packet that came to the IKE socket; some are dropped when too many wait.
+    public func strayESP(octets: [UInt8], local: Endpoint, remote: Endpoint) {
+        guard let worker = current.first, worker.receiveStray(octets, local: local, remote: remote) else {
+            droppedStrays.wrappingAdd(1, ordering: .relaxed)
+            return
+        }
+    }
+
+    /// What was counted; waits for the workers' queues, so for milliseconds at most.
+    public func counters() -> PumpCounters {
+        guard let worker = current.first else { return PumpCounters() }
+        var counters = worker.counters()
+        let strays = droppedStrays.load(ordering: .relaxed)
+        for index in counters.drops.indices where counters.drops[index].reason == "queueFull" {
+            counters.drops[index].count += strays
+        }
+        return counters
+    }
+}

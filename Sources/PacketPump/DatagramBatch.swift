@@ -1,0 +1,108 @@
+import CLinux
+import Cryptography
+
+/// Slots for a batch of received datagrams, allocated once.
+///
+/// Safe: it owns its memory and frees it once; the kernel writes only inside the arena, whose size follows
+/// from the slots; one queue at a time uses it.
+@safe
+struct DatagramBatch: ~Copyable {
+    /// Free octets before each datagram, for headers of ours.
+    static let headroom = 64
+    /// The largest datagram.
+    static let room = 65_536
+    private static let stride = headroom + room
+
+    var arena: PacketArena
+    private let slots: Int
+    private let vectors: OpaquePointer
+    private let datagrams: UnsafeMutablePointer<clinux_datagram>
+
+    init(slots: Int) throws(PumpError) {
+        guard let vectors = unsafe clinux_batch_new(UInt32(slots)) else {
+            throw PumpError(operation: "allocate a batch", errno: 12)
+        }
+        unsafe self.vectors = unsafe vectors
+        self.slots = slots
+        arena = PacketArena(capacity: slots * Self.stride)
+        let datagrams = UnsafeMutablePointer<clinux_datagram>.allocate(capacity: slots)
+        unsafe datagrams.initialize(repeating: clinux_datagram(), count: slots)
+        unsafe self.datagrams = unsafe datagrams
+    }
+
+    deinit {
+        unsafe clinux_batch_free(vectors)
+        unsafe datagrams.deallocate()
+    }
+
+    /// Fills slots from the first on; the result is how many, or a negated errno.
+    mutating func receive(from descriptor: Int32) -> Int {
+        let (vectors, datagrams, slots) = unsafe (vectors, datagrams, slots)
+        return unsafe arena.withUnsafeBase { base in
+            Int(
+                unsafe clinux_receive(
+                    vectors,
+                    descriptor,
+                    base + Self.headroom,
+                    Self.stride,
+                    Self.room,
+                    UInt32(slots),
+                    datagrams
+                )
+            )
+        }
+    }
+
+    /// Where the datagram of a slot starts in the arena.
+    func offset(of slot: Int) -> Int { slot * Self.stride + Self.headroom }
+
+    /// What was received into a slot.
+    func datagram(_ slot: Int) -> clinux_datagram {
+        precondition(slot >= 0 && slot < slots)
+        return unsafe datagrams[slot]
+    }
+}
+
+/// Datagrams of one socket that are to be sent at once; their octets stay where they are.
+///
+/// Safe: it owns its memory; what it points to lies in an arena that outlives the flush, which the caller
+/// sees to.
+@safe
+struct SendBatch: ~Copyable {
+    /// How long a full socket is waited for.
+    static let patienceMilliseconds: Int32 = 5
+
+    private let vectors: OpaquePointer
+
+    init(capacity: Int) throws(PumpError) {
+        guard let vectors = unsafe clinux_batch_new(UInt32(capacity)) else {
+            throw PumpError(operation: "allocate a batch", errno: 12)
+        }
+        unsafe self.vectors = unsafe vectors
+    }
+
+    deinit { unsafe clinux_batch_free(vectors) }
+
+    /// Adds octets of `arena`; false when the batch is full.
+    @unsafe
+    mutating func add(
+        _ arena: borrowing PacketArena,
+        _ range: Range<Int>,
+        from local: clinux_endpoint,
+        to remote: clinux_endpoint
+    ) -> Bool {
+        precondition(range.lowerBound >= 0 && range.upperBound <= arena.capacity)
+        var (local, remote) = (local, remote)
+        return unsafe arena.withUnsafeBase { base in
+            unsafe clinux_send_add(vectors, base + range.lowerBound, range.count, &local, &remote, 0) == 0
+        }
+    }
+
+    /// Sends all: how many the kernel refused, and how many found no room.
+    mutating func flush(_ descriptor: Int32) -> (refused: UInt32, blocked: UInt32) {
+        guard unsafe clinux_send_count(vectors) > 0 else { return (0, 0) }
+        var (refused, blocked) = (UInt32(0), UInt32(0))
+        unsafe clinux_send_flush(vectors, descriptor, Self.patienceMilliseconds, &refused, &blocked)
+        return (refused, blocked)
+    }
+}

@@ -1,0 +1,53 @@
+public import ESP
+public import IPPackets
+public import IPsecTypes
+
+/// What the data plane tells the control plane.
+public enum PumpEvent: Hashable, Sendable {
+    /// A packet waits for an SA of this tunnel; at most one event a second and tunnel.
+    case trapped(tunnel: UInt32, source: IPAddress, destination: IPAddress, ipProtocol: UInt8)
+    /// The first authentic packet of an SA came.
+    case firstInbound(saID: UInt32)
+    /// An authentic packet came from another outer end than the SA's; once per change.
+    case inboundFrom(saID: UInt32, remote: Endpoint)
+    /// Packets with a wrong ICV came; at most one event a second and SA.
+    case integrityFailures(saID: UInt32, count: UInt64)
+    /// A packet for no SA of ours came; at most ten events a second.
+    case unknownSPI(SPI, from: Endpoint)
+    /// An SA is near the end of its sequence numbers or of its volume: soon it refuses packets.
+    case exhausted(saID: UInt32)
+    /// An SA could not be installed: its number or SPI is in use, or its cipher refused the keys.
+    case installFailed(saID: UInt32)
+    /// An IKE message that came to an ESP socket; the non-ESP marker is stripped.
+    case strayIKE(octets: [UInt8], local: Endpoint, remote: Endpoint)
+}
+
+/// A snapshot of what the data plane has counted.
+public struct PumpCounters: Sendable {
+    /// By SA number; the SAs that are installed.
+    public var perSA = [UInt32: SACounters]()
+    /// By reason; all reasons, also those never met.
+    public var drops = [(reason: String, count: UInt64)]()
+    /// Packets that wait for an SA.
+    public var held = 0
+
+    /// All zero.
+    public init() {}
+
+    /// Packets dropped for the reason of this name.
+    public func dropped(_ reason: DropReason) -> UInt64 {
+        drops.first { $0.reason == reason.name }?.count ?? 0
+    }
+}
+
+extension PumpEvent {
+    init(_ event: ESPEvent) {
+        switch event {
+        case .trapped(let tunnel, let source, let destination, let ipProtocol):
+            self = .trapped(tunnel: tunnel, source: source, destination: destination, ipProtocol: ipProtocol)
+        case .firstInbound(let saID): self = .firstInbound(saID: saID)
+        case .integrityFailures(let saID, let count): self = .integrityFailures(saID: saID, count: count)
+        case .exhausted(let saID): self = .exhausted(saID: saID)
+        }
+    }
+}

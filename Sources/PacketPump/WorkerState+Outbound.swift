@@ -1,0 +1,123 @@
+import CLinux
+import Cryptography
+import ESP
+import IPPackets
+import Primitives
+
+extension WorkerState {
+    /// Octets before a packet in the arena: the ESP header and IV, before them the virtio header of the next
+    /// use.
+    private static let headroom = 48
+
+    /// Takes packets from the device until it is dry or the budget is used, and sends them.
+    mutating func drainDevice() {
+        let now = PumpClock.now()
+        for _ in 0..<Self.deviceBudget {
+            let start = room(at: now)
+            let count = device.read(into: &outgoing, at: start)
+            guard count >= 0 else {
+                // EAGAIN, or the device was taken away: then it would be readable for ever.
+                if count != -11 { giveUpDevice() }
+                break
+            }
+            guard count > 0 else {
+                engine.drops.count(.badDeviceHeader)
+                continue
+            }
+            take(start, count, now)
+        }
+        flushOutbound(at: now)
+    }
+
+    private mutating func giveUpDevice() {
+        guard !isDeviceGone else { return }
+        isDeviceGone = true
+        engine.drops.count(.deviceReadFailed)
+    }
+
+    /// The place for the next packet; what is ready goes out first when there is none.
+    private mutating func room(at now: Instant) -> Int {
+        let needed = Self.headroom + TunDevice.largestPacket + ESPEngine.tailroom
+        if engine.isSealBatchFull || cursor + needed > outgoing.capacity { flushOutbound(at: now) }
+        return cursor + Self.headroom
+    }
+
+    /// Decides on the packet at `start`, which came with a virtio header.
+    private mutating func take(_ start: Int, _ count: Int, _ now: Instant) {
+        let header = VirtioHeader(outgoing, before: start)
+        guard !header.isSuperPacket else { return engine.drops.count(.offloadUnsupported) }
+        if header.needsChecksum {
+            var span = outgoing.mutableSpan
+            let isDone = InternetChecksum.finish(
+                &span,
+                packet: start..<start + count,
+                start: header.checksumStart,
+                field: header.checksumStart + header.checksumOffset
+            )
+            guard isDone else { return engine.drops.count(.badChecksumRequest) }
+        }
+        prepare(start, count, now)
+    }
+
+    private mutating func prepare(_ start: Int, _ count: Int, _ now: Instant) {
+        switch engine.prepare(packetAt: start, length: count, in: &outgoing, at: now) {
+        case .queued:
+            // The next packet starts on a line of its own.
+            cursor = (start + count + ESPEngine.tailroom + 63) & ~63
+        case .tooBig(let mtu):
+            answerTooBig(start, count, mtu: mtu, now)
+        case .held, .dropped:
+            break
+        }
+    }
+
+    private mutating func answerTooBig(_ start: Int, _ count: Int, mtu: Int, _ now: Instant) {
+        guard icmpLimit.allows(at: now),
+            let header = PacketHeader(outgoing.span, at: start, length: count),
+            let reply = ICMPError.packetTooBig(for: header, in: outgoing.span, at: start, mtu: mtu)
+        else { return }
+        if !device.write(reply) { engine.drops.count(.deviceWriteFailed) }
+    }
+
+    /// Sends what was held for the tunnel of a new SA.
+    mutating func sendHeld(forSA saID: UInt32) {
+        let now = PumpClock.now()
+        for packet in engine.takeHeld(forSA: saID) {
+            let start = room(at: now)
+            outgoing.write(packet, at: start)
+            prepare(start, packet.count, now)
+        }
+        flushOutbound(at: now)
+    }
+
+    /// Seals and sends the batch.
+    private mutating func flushOutbound(at now: Instant) {
+        cursor = 0
+        guard engine.sealCount > 0 else { return }
+        engine.sealBatch(in: &outgoing, at: now)
+        for index in 0..<engine.sealCount {
+            let (job, slot) = engine.sealed(index)
+            guard job.status == .done else { continue }
+            add(Int(job.offset)..<Int(job.offset) + Int(job.length), slot)
+        }
+        engine.clearSealed()
+        count(sends4.flush(socket4.number))
+        if let socket6 { count(sends6.flush(socket6.number)) }
+    }
+
+    private mutating func add(_ range: Range<Int>, _ slot: Int) {
+        let (local, remote, isUDP) = (paths[slot].local, paths[slot].remote, paths[slot].isUDP)
+        guard isUDP, remote.is_ipv6 == 0 || socket6 != nil else { return engine.drops.count(.noSocket) }
+        // The batch holds as many as the engine's, and both are emptied together.
+        let isAdded =
+            remote.is_ipv6 == 0
+            ? unsafe sends4.add(outgoing, range, from: local, to: remote)
+            : unsafe sends6.add(outgoing, range, from: local, to: remote)
+        if !isAdded { engine.drops.count(.queueFull) }
+    }
+
+    private mutating func count(_ result: (refused: UInt32, blocked: UInt32)) {
+        if result.refused > 0 { engine.drops[.sendFailed] += UInt64(result.refused) }
+        if result.blocked > 0 { engine.drops[.sendBlocked] += UInt64(result.blocked) }
+    }
+}

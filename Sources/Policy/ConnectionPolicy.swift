@@ -1,0 +1,230 @@
+public import Cryptography
+public import IPPackets
+public import IPsecTypes
+
+/// Where a policy was written: every refusal names the line that decides.
+public struct ConfigurationOrigin: Hashable, Sendable, CustomStringConvertible {
+    /// The file's path, or `vici`.
+    public let source: String
+    /// The line, from 1; nil when the source has none.
+    public let line: Int?
+
+    /// Makes an origin.
+    public init(source: String, line: Int? = nil) {
+        self.source = source
+        self.line = line
+    }
+
+    /// `file:line`.
+    public var description: String { line.map { "\(source):\($0)" } ?? source }
+}
+
+/// When a tunnel is brought up.
+public enum StartMode: String, Hashable, Sendable, CaseIterable {
+    /// At once, and again whenever it goes down.
+    case start
+    /// When a packet wants through; the packet waits.
+    case onDemand = "on-demand"
+    /// Only by the peer.
+    case passive
+}
+
+/// Which peer address a connection is for.
+public enum RemoteAddress: Hashable, Sendable, CustomStringConvertible {
+    /// Any address; such a connection cannot initiate.
+    case any
+    /// Exactly this one.
+    case address(IPAddress)
+
+    /// True when a peer at `address` may use the connection.
+    public func permits(_ address: IPAddress) -> Bool {
+        switch self {
+        case .any: true
+        case .address(let mine): mine == address
+        }
+    }
+
+    /// The address to initiate to.
+    public var initiatorTarget: IPAddress? {
+        switch self {
+        case .any: nil
+        case .address(let address): address
+        }
+    }
+
+    /// `%any` or the address.
+    public var description: String {
+        switch self {
+        case .any: "%any"
+        case .address(let address): address.description
+        }
+    }
+}
+
+/// Retransmission of requests (RFC 7296 §2.1, §2.4); by default a peer counts as dead after 41 s, near Azure's 45.
+public struct RetransmissionPolicy: Hashable, Sendable {
+    /// The first wait.
+    public var initial: Duration
+    /// Each wait is this many times the one before.
+    public var base: Double
+    /// Retransmissions before the peer counts as dead.
+    public var tries: Int
+    /// The longest single wait.
+    public var limit: Duration
+
+    /// Makes a policy.
+    public init(initial: Duration = .seconds(1), base: Double = 1.8, tries: Int = 5, limit: Duration = .seconds(40)) {
+        self.initial = initial
+        self.base = base
+        self.tries = tries
+        self.limit = limit
+    }
+
+    /// The wait after `attempt` retransmissions (0 after the first sending).
+    public func timeout(attempt: Int) -> Duration {
+        var wait = initial.fractionalMilliseconds
+        for _ in 0..<max(0, attempt) { wait = min(wait * base, limit.fractionalMilliseconds) }
+        return .milliseconds(Int64(wait.rounded()))
+    }
+}
+
+extension Duration {
+    fileprivate var fractionalMilliseconds: Double {
+        Double(components.seconds) * 1000 + Double(components.attoseconds) / 1e15
+    }
+}
+
+/// One CHILD_SA definition of a connection.
+public struct TunnelPolicy: Sendable {
+    /// Its name.
+    public var name: String
+    /// Selectors of our side.
+    public var local: [TrafficSelector]
+    /// Selectors of the peer's side.
+    public var remote: [TrafficSelector]
+    /// ESP proposals in order of preference.
+    public var proposals: [Proposal]
+    /// When it is brought up.
+    public var start: StartMode
+    /// Bits of the anti-replay window.
+    public var replayWindow: Int
+    /// Hard limits by volume.
+    public var limit: SAVolume
+    /// Where it was written.
+    public var origin: ConfigurationOrigin
+
+    /// Makes a tunnel.
+    public init(
+        name: String,
+        local: [TrafficSelector],
+        remote: [TrafficSelector],
+        proposals: [Proposal],
+        start: StartMode,
+        replayWindow: Int = 1024,
+        limit: SAVolume = SAVolume(),
+        origin: ConfigurationOrigin
+    ) {
+        self.name = name
+        self.local = local
+        self.remote = remote
+        self.proposals = proposals
+        self.start = start
+        self.replayWindow = replayWindow
+        self.limit = limit
+        self.origin = origin
+    }
+}
+
+extension TunnelPolicy {
+    /// True when a running CHILD_SA of this policy is also one of `other`.
+    public func isEquivalent(to other: TunnelPolicy) -> Bool {
+        name == other.name && local == other.local && remote == other.remote && proposals == other.proposals
+            && start == other.start && replayWindow == other.replayWindow && limit == other.limit
+    }
+}
+
+/// One IKE peer relation: an entry of the peer authorization database (RFC 4301 §4.4.3) with its tunnels.
+public struct ConnectionPolicy: Sendable {
+    /// Its name.
+    public var name: String
+    /// Our outer addresses; empty for any.
+    public var localAddresses: [IPAddress]
+    /// The peer's outer address.
+    public var remoteAddress: RemoteAddress
+    /// Our identity; nil means the outer address in use.
+    public var localIdentity: Identity?
+    /// The identity that the peer must prove; nil means its outer address when that is configured, else any.
+    public var remoteIdentity: Identity?
+    /// The pre-shared key.
+    public var sharedKey: SecretKey
+    /// IKE proposals in order of preference.
+    public var proposals: [Proposal]
+    /// The tunnels, by configuration order.
+    public var tunnels: [TunnelPolicy]
+    /// Pretend that a NAT is there, so that ESP travels in UDP.
+    public var forcesEncapsulation: Bool
+    /// Silence after which the peer's liveness is checked; nil is never.
+    public var livenessDelay: Duration?
+    /// Interval of NAT keepalives while we are behind a NAT (RFC 3948 §4).
+    public var keepaliveInterval: Duration
+    /// Retransmission of our requests.
+    public var retransmission: RetransmissionPolicy
+    /// Where it was written.
+    public var origin: ConfigurationOrigin
+    /// The lines that decide single questions, by key name (`ike-proposals`, `remote-id`, `psk-file`).
+    public var keyOrigins: [String: ConfigurationOrigin]
+
+    /// Makes a connection.
+    public init(
+        name: String,
+        localAddresses: [IPAddress],
+        remoteAddress: RemoteAddress,
+        localIdentity: Identity?,
+        remoteIdentity: Identity?,
+        sharedKey: SecretKey,
+        proposals: [Proposal],
+        tunnels: [TunnelPolicy],
+        forcesEncapsulation: Bool = false,
+        livenessDelay: Duration? = .seconds(30),
+        keepaliveInterval: Duration = .seconds(20),
+        retransmission: RetransmissionPolicy = RetransmissionPolicy(),
+        origin: ConfigurationOrigin,
+        keyOrigins: [String: ConfigurationOrigin] = [:]
+    ) {
+        self.name = name
+        self.localAddresses = localAddresses
+        self.remoteAddress = remoteAddress
+        self.localIdentity = localIdentity
+        self.remoteIdentity = remoteIdentity
+        self.sharedKey = sharedKey
+        self.proposals = proposals
+        self.tunnels = tunnels
+        self.forcesEncapsulation = forcesEncapsulation
+        self.livenessDelay = livenessDelay
+        self.keepaliveInterval = keepaliveInterval
+        self.retransmission = retransmission
+        self.origin = origin
+        self.keyOrigins = keyOrigins
+    }
+
+    /// True when a running IKE_SA of this policy is also one of `other`; where it was written does not count.
+    public func isEquivalent(to other: ConnectionPolicy) -> Bool {
+        name == other.name && localAddresses == other.localAddresses && remoteAddress == other.remoteAddress
+            && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
+            && sharedKey == other.sharedKey && proposals == other.proposals
+            && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
+            && keepaliveInterval == other.keepaliveInterval && retransmission == other.retransmission
+            && tunnels.elementsEqual(other.tunnels) { $0.isEquivalent(to: $1) }
+    }
+
+    /// The line that decides `key`, or the connection's own.
+    public func origin(of key: String) -> ConfigurationOrigin { keyOrigins[key] ?? origin }
+
+    /// The identity that we send from `address`.
+    public func effectiveLocalIdentity(at address: IPAddress) -> Identity { localIdentity ?? .address(address) }
+
+    /// The identity that the peer must prove; nil is any that proves knowledge of the key.
+    public var effectiveRemoteIdentity: Identity? {
+        remoteIdentity ?? remoteAddress.initiatorTarget.map { .address($0) }
+    }
+}

@@ -1,0 +1,203 @@
+/// Lays out a `GatewayStatus` as text of at most 80 columns.
+public struct StatusReport: Sendable {
+    /// The most characters of a line.
+    public static let columns = 80
+
+    private var lines: [String] = []
+
+    private init() {}
+
+    /// The report of `status`: a line about the daemon, a block for each connection, the drops.
+    public static func text(_ status: GatewayStatus) -> String {
+        var report = StatusReport()
+        report.addDaemon(status)
+        for connection in status.connections { report.add(connection) }
+        report.addDrops(status.drops)
+        return report.lines.joined(separator: "\n") + "\n"
+    }
+
+    private mutating func addDaemon(_ status: GatewayStatus) {
+        let daemon = status.version.string("daemon") ?? "daemon"
+        let parts = [daemon, status.version.string("version")].compactMap { $0 }
+        var text = parts.joined(separator: " ")
+        if let running = status.stats.section("uptime")?.string("running") { text += ", up \(running)" }
+        if let sas = status.stats.section("ikesas"), let total = sas.string("total") {
+            text += ", \(total) IKE_SAs, \(sas.string("half-open") ?? "0") half-open"
+        }
+        add("", text)
+    }
+
+    private mutating func add(_ connection: GatewayStatus.Connection) {
+        lines.append("")
+        let missing = connection.missingTunnels
+        var title = "\(connection.name)  \(connection.state.rawValue)"
+        if connection.state == .up, !missing.isEmpty {
+            let count = connection.tunnels.count
+            title += ", \(count - missing.count) of \(count) tunnels"
+        }
+        add("", title)
+        if connection.sas.isEmpty {
+            let remote = connection.configuration.strings("remote_addrs") ?? []
+            add("peer", remote.isEmpty ? "any" : remote.joined(separator: ", "))
+        }
+        for sa in connection.sas { add(sa: sa, showsState: connection.sas.count > 1) }
+        for tunnel in missing {
+            let child = connection.configuration.section("children")?.section(tunnel)
+            add("tunnel", "\(tunnel)  DOWN")
+            addSelectors(local: child?.strings("local-ts"), remote: child?.strings("remote-ts"))
+        }
+        if let error = connection.configuration.string("last-error"), !error.isEmpty {
+            add("last error", error)
+        }
+    }
+
+    private mutating func add(sa: ViciMessage, showsState: Bool) {
+        let host = sa.string("remote-host") ?? "?"
+        let identity = sa.string("remote-id").map { $0 == host ? "" : "  \($0)" } ?? ""
+        let port = sa.string("remote-port").map { $0 == "500" ? "" : "[\($0)]" } ?? ""
+        add("peer", host + port + identity)
+        let dh = [sa.string("dh-group")].compactMap { $0 }
+        let suite = StatusReport.suite(sa, keys: ["encr-alg", "integ-alg", "prf-alg"]) + dh
+        let version = sa.string("version").map { "IKEv\($0)" } ?? "IKE"
+        let state = showsState ? [sa.string("state") ?? "?"] : []
+        add("IKE", (state + [version, suite.joined(separator: "/")]).joined(separator: " "))
+        var age: [String] = []
+        if let seconds = sa.number("established", as: UInt64.self) { age.append(Units.duration(seconds)) }
+        if let seconds = sa.number("rekey-time", as: UInt64.self) {
+            age.append("rekey in \(Units.duration(seconds))")
+        }
+        if !age.isEmpty { add("age", age.joined(separator: ", ")) }
+        for (name, child) in sa.section("child-sas")?.sections ?? [] { add(child: child, key: name) }
+    }
+
+    private mutating func add(child: ViciMessage, key: String) {
+        let suite =
+            StatusReport.suite(child, keys: ["encr-alg", "integ-alg"])
+            + [child.string("dh-group")].compactMap { $0 }
+        let encapsulation = child.flag("encap") == true ? "ESP in UDP" : child.string("protocol") ?? "ESP"
+        let head = [child.string("name") ?? key, child.string("state") ?? "?", encapsulation]
+        add("tunnel", head.joined(separator: "  ") + " " + suite.joined(separator: "/"))
+        addSelectors(local: child.strings("local-ts"), remote: child.strings("remote-ts"))
+        add("", StatusReport.traffic(child, "in") + ", " + StatusReport.traffic(child, "out"), indent: 4)
+    }
+
+    private mutating func addSelectors(local: [String]?, remote: [String]?) {
+        let sides = [local ?? [], remote ?? []].map { $0.isEmpty ? "?" : $0.joined(separator: " ") }
+        add("", sides.joined(separator: " ↔ "), indent: 4)
+    }
+
+    private mutating func addDrops(_ drops: [(reason: String, count: UInt64)]) {
+        guard !drops.isEmpty else { return }
+        lines.append("")
+        add("", "dropped packets")
+        let width = drops.map { String($0.count).count }.max() ?? 0
+        for (reason, count) in drops {
+            let number = String(count)
+            add("", String(repeating: " ", count: width - number.count) + "\(number)  \(reason)", indent: 2)
+        }
+    }
+
+    private static func suite(_ message: ViciMessage, keys: [String]) -> [String] {
+        keys.compactMap { key in
+            guard let name = message.string(key), !name.isEmpty else { return nil }
+            guard key == "encr-alg", let size = message.string("encr-keysize"), size != "0" else {
+                return name
+            }
+            return "\(name)-\(size)"
+        }
+    }
+
+    private static func traffic(_ child: ViciMessage, _ direction: String) -> String {
+        let octets = Units.octets(child.number("bytes-\(direction)", as: UInt64.self) ?? 0)
+        return "\(direction) \(octets) (\(child.string("packets-\(direction)") ?? "0") packets)"
+    }
+}
+
+// MARK: - Lines
+
+extension StatusReport {
+    private static let labelWidth = 12
+
+    /// Appends `text` after a label, or at `indent` columns if the label is empty, in as many lines as it
+    /// takes.
+    private mutating func add(_ label: String, _ text: String, indent: Int = 0) {
+        let first: String
+        let margin: Int
+        if label.isEmpty {
+            first = String(repeating: " ", count: indent)
+            margin = indent
+        } else {
+            margin = 2 + StatusReport.labelWidth
+            first =
+                "  " + label + String(repeating: " ", count: max(1, StatusReport.labelWidth - label.count))
+        }
+        let rest = String(repeating: " ", count: label.isEmpty ? margin + 2 : margin)
+        var line = first
+        var isFresh = true
+        let clean = StatusReport.printable(text)
+        for word in clean.split(separator: " ", omittingEmptySubsequences: false) {
+            var word = word
+            if !isFresh, line.count + 1 + word.count <= StatusReport.columns {
+                line += " " + word
+                continue
+            }
+            if !isFresh {
+                lines.append(line)
+                line = rest
+            }
+            while line.count + word.count > StatusReport.columns {
+                let room = StatusReport.columns - line.count
+                lines.append(line + word.prefix(room))
+                word = word.dropFirst(room)
+                line = rest
+            }
+            line += word
+            isFresh = false
+        }
+        lines.append(line)
+    }
+
+    /// `text` without what could steer a terminal: a peer chooses its identity.
+    public static func printable(_ text: String) -> String {
+        var result = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned:
+                result.append("?")
+            default: result.append(scalar)
+            }
+        }
+        return String(result)
+    }
+}
+
+/// Numbers with units for people.
+enum Units {
+    /// A duration by its two largest units.
+    static func duration(_ seconds: UInt64) -> String {
+        let units: [(size: UInt64, name: String)] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")]
+        guard let first = units.firstIndex(where: { seconds >= $0.size }) else { return "0s" }
+        var left = seconds
+        var parts: [String] = []
+        for unit in units[first...].prefix(2) {
+            let count = left / unit.size
+            left %= unit.size
+            if count > 0 { parts.append("\(count)\(unit.name)") }
+        }
+        return parts.joined(separator: " ")
+    }
+
+    /// An amount of octets with one decimal from 1 KiB on.
+    static func octets(_ count: UInt64) -> String {
+        guard count >= 1024 else { return "\(count) B" }
+        var scaled = count
+        var rest: UInt64 = 0
+        var unit = ""
+        for name in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] where scaled >= 1024 {
+            rest = scaled % 1024
+            scaled /= 1024
+            unit = name
+        }
+        return "\(scaled).\(rest * 10 / 1024) \(unit)"
+    }
+}

@@ -1,0 +1,102 @@
+import ArgumentParser
+import Vici
+
+struct Up: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Brings up a connection with all of its tunnels, or one tunnel."
+    )
+
+    @OptionGroup var daemon: DaemonOptions
+    @OptionGroup var target: Target
+
+    func run() throws {
+        try daemon.withDaemon { client in
+            let tunnels =
+                try target.tunnel.map { [$0] } ?? tunnels(of: target.connection, client)
+            for tunnel in tunnels { try target.carryOut("initiate", tunnel: tunnel, client) }
+            if tunnels.isEmpty { try target.carryOut("initiate", tunnel: nil, client) }
+        }
+    }
+
+    private func tunnels(of connection: String, _ client: UnixViciClient) throws -> [String] {
+        var configurations: [ViciMessage] = []
+        let filter = ViciMessage { $0.set("ike", connection) }
+        _ = try client.request("list-conns", filter, event: "list-conn") { configurations.append($0) }
+        let found = configurations.lazy.compactMap { $0.section(connection) }.first
+        return found?.section("children")?.sections.map(\.name) ?? []
+    }
+}
+
+struct Down: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Takes down a connection with all of its tunnels, or one tunnel."
+    )
+
+    @OptionGroup var daemon: DaemonOptions
+    @OptionGroup var target: Target
+
+    func run() throws {
+        try daemon.withDaemon { client in
+            try target.carryOut("terminate", tunnel: target.tunnel, client)
+        }
+    }
+}
+
+struct Reload: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Makes the daemon read its configuration again and apply what changed."
+    )
+
+    @OptionGroup var daemon: DaemonOptions
+
+    func run() throws {
+        try daemon.withDaemon { client in
+            try client.carryOut("reload-settings", patience: .seconds(60))
+        }
+    }
+}
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shows the versions of this command and of the daemon."
+    )
+
+    @OptionGroup var daemon: DaemonOptions
+
+    func run() throws {
+        print("causeway \(commandVersion)")
+        try daemon.withDaemon { client in
+            let answer = try client.request("version")
+            let keys = ["daemon", "version", "sysname", "release", "machine"]
+            print(StatusReport.printable(keys.compactMap { answer.string($0) }.joined(separator: " ")))
+        }
+    }
+}
+
+/// What `up` and `down` act on.
+struct Target: ParsableArguments {
+    @Option(help: "Seconds to wait for the peer.")
+    var timeout: UInt16 = 30
+
+    @Argument(help: "The connection.")
+    var connection: String
+
+    @Argument(help: "The tunnel; without it all tunnels of the connection.")
+    var tunnel: String?
+
+    /// Runs `command` and prints the daemon's log of it line by line.
+    func carryOut(_ command: String, tunnel: String?, _ client: UnixViciClient) throws {
+        let message = ViciMessage {
+            if let tunnel { $0.set("child", tunnel) }
+            $0.set("ike", connection)
+            $0.set("timeout", UInt32(timeout) * 1000)
+            $0.set("loglevel", 1)
+        }
+        let patience: Duration = .seconds(Int(timeout) + 5)
+        try client.carryOut(command, message, event: "control-log", patience: patience) { event in
+            let group = event.string("group").map { "[\($0)] " } ?? ""
+            print(StatusReport.printable(group + (event.string("msg") ?? "")))
+            flushOutput()
+        }
+    }
+}

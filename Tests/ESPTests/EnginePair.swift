@@ -1,0 +1,161 @@
+import Cryptography
+import IPPackets
+import IPsecTypes
+import Primitives
+import Testing
+
+@testable import ESP
+
+/// What tests of the engine share: keys, descriptions, packets, and the way of a packet through it.
+enum Fixture {
+    static let transforms: [CipherTransform] =
+        [128, 192, 256].map { .aesGCM16(keyBits: $0) } + [.chacha20Poly1305]
+        + IntegrityAlgorithm.allCases.flatMap { integrity in
+            [128, 192, 256].map { CipherTransform.aesCBC(keyBits: $0, integrity) } + [.null(integrity)]
+        }
+
+    static func keys(_ transform: CipherTransform, _ octet: UInt8) throws -> SAKeys {
+        func key(_ count: Int) throws -> SecretKey {
+            try SecretKey(copying: (0..<count).map { octet &+ UInt8(truncatingIfNeeded: $0) })
+        }
+        let length = transform.integrityKeyLength
+        return SAKeys(
+            encryption: try key(transform.encryptionKeyLength),
+            integrity: length == 0 ? nil : try key(length)
+        )
+    }
+
+    static func selector(_ text: String, ipProtocol: UInt8 = 0, ports: ClosedRange<UInt16> = 0...65_535)
+        throws
+        -> TrafficSelector
+    {
+        TrafficSelector(try #require(IPPrefix(text)), ipProtocol: ipProtocol, ports: ports)
+    }
+
+    /// Side `isA` talks from 10.1.0.0/16 and fd01::/64 to 10.2.0.0/16 and fd02::/64.
+    static func description(
+        isA: Bool,
+        id: UInt32 = 1,
+        _ transform: CipherTransform = .aesGCM16(keyBits: 128),
+        esn: Bool = false,
+        local: [TrafficSelector]? = nil,
+        remote: [TrafficSelector]? = nil,
+        limit: SAVolume = SAVolume(),
+        inboundKeys: SAKeys? = nil,
+        inboundSPI: UInt32? = nil
+    ) throws -> ChildSADescription {
+        let near = [try selector("10.1.0.0/16"), try selector("fd01::/64")]
+        let far = [try selector("10.2.0.0/16"), try selector("fd02::/64")]
+        let end = Endpoint(try #require(IPAddress("192.0.2.1")), 4500)
+        let (spiA, spiB) = (0xa000 + id, 0xb000 + id)
+        return ChildSADescription(
+            id: id,
+            connection: "c",
+            tunnel: "t",
+            inboundSPI: try #require(SPI(inboundSPI ?? (isA ? spiA : spiB))),
+            outboundSPI: try #require(SPI(isA ? spiB : spiA)),
+            transform: transform,
+            usesESN: esn,
+            inboundKeys: try inboundKeys ?? keys(transform, isA ? 0x40 : 0x80),
+            outboundKeys: try keys(transform, isA ? 0x80 : 0x40),
+            localSelectors: local ?? (isA ? near : far),
+            remoteSelectors: remote ?? (isA ? far : near),
+            path: OuterPath(local: end, remote: end, encapsulation: .udp),
+            replayWindow: 1024,
+            limit: limit
+        )
+    }
+
+    static func packet(
+        _ source: String = "10.1.0.5",
+        _ destination: String = "10.2.0.9",
+        ipProtocol: UInt8 = 17,
+        payload: Int = 20,
+        dontFragment: Bool = false,
+        ports: UInt32 = 0x1111_2222
+    ) throws -> [UInt8] {
+        let source = try #require(IPAddress(source))
+        let destination = try #require(IPAddress(destination))
+        let data = (0..<payload).map { UInt8(truncatingIfNeeded: $0) }
+        var writer = ByteWriter()
+        if source.bitWidth == 128 {
+            writer.u32(0x6000_0000)
+            writer.u16(UInt16(payload + 4))
+            writer.u8(ipProtocol)
+            writer.u8(64)
+        } else {
+            writer.u16(0x4500)
+            writer.u16(UInt16(24 + payload))
+            writer.u32(dontFragment ? 0x4000 : 0)
+            writer.u8(64)
+            writer.u8(ipProtocol)
+            writer.u16(0)
+        }
+        writer.append(source.octets)
+        writer.append(destination.octets)
+        writer.u32(ports)
+        writer.append(data)
+        return writer.bytes
+    }
+}
+
+/// An engine with an arena of its own, one packet at a time or some.
+final class EngineHost {
+    var engine: ESPEngine
+    var arena = PacketArena(capacity: 1 << 20)
+    var lastVerdicts = [OutboundVerdict]()
+
+    init(_ descriptions: ChildSADescription..., maximumMTU: Int? = nil) throws {
+        engine = ESPEngine(maximumMTU: maximumMTU)
+        for description in descriptions { try engine.install(description) }
+    }
+
+    /// The ESP packets that become of `packets`.
+    func seal(_ packets: [[UInt8]]) -> [[UInt8]] {
+        var cursor = 64
+        lastVerdicts = []
+        for packet in packets {
+            arena.write(packet, at: cursor)
+            let verdict = engine.prepare(packetAt: cursor, length: packet.count, in: &arena, at: .zero)
+            lastVerdicts.append(verdict)
+            cursor += packet.count + 128
+        }
+        engine.sealBatch(in: &arena, at: .zero)
+        var result = [[UInt8]]()
+        for index in 0..<engine.sealCount {
+            let (job, _) = engine.sealed(index)
+            guard job.status == .done else { continue }
+            result.append(arena.octets(Int(job.offset)..<Int(job.offset + job.length)))
+        }
+        engine.clearSealed()
+        return result
+    }
+
+    /// The inner packets that become of ESP packets; nil for each that was dropped.
+    func open(_ packets: [[UInt8]]) -> [[UInt8]?] {
+        var cursor = 64
+        var result = [[UInt8]?](repeating: nil, count: packets.count)
+        for (token, packet) in packets.enumerated() {
+            arena.write(packet, at: cursor)
+            _ = engine.receive(packetAt: cursor, length: packet.count, token: token, in: arena)
+            cursor += packet.count + 128
+        }
+        engine.openBatch(in: &arena, at: .zero)
+        for index in 0..<engine.openCount {
+            let entry = engine.opened(index)
+            guard entry.state == .delivered else { continue }
+            result[Int(entry.token)] = arena.octets(Int(entry.offset)..<Int(entry.offset + entry.length))
+        }
+        engine.clearOpened()
+        return result
+    }
+
+    var hasEvents: Bool { engine.hasEvents }
+
+    func drops(_ reason: DropReason) -> UInt64 { engine.drops[reason] }
+
+    /// True when nothing was dropped but for these reasons.
+    func droppedOnly(_ reasons: DropReason...) -> Bool {
+        DropReason.allCases.allSatisfy { reasons.contains($0) || engine.drops[$0] == 0 }
+    }
+}

@@ -1,0 +1,159 @@
+import Cryptography
+import IPsecTypes
+import Testing
+
+@Suite("strongSwan's proposal words")
+struct ProposalKeywordsTests {
+    private func ike(_ text: String) -> String {
+        do throws(ProposalSyntaxError) {
+            return try Proposal(keywords: text, for: .ike).description
+        } catch {
+            return error.description
+        }
+    }
+
+    private func esp(_ text: String) -> String {
+        do throws(ProposalSyntaxError) {
+            return try Proposal(keywords: text, for: .esp).description
+        } catch {
+            return error.description
+        }
+    }
+
+    @Test(arguments: [
+        ("aes256gcm16-prfsha384-ecp384", "IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384"),
+        ("aes256-sha256-modp2048", "IKE:AES_CBC_256/PRF_HMAC_SHA2_256/HMAC_SHA2_256_128/MODP_2048"),
+        ("aes-sha1-modp2048", "IKE:AES_CBC_128/PRF_HMAC_SHA1/HMAC_SHA1_96/MODP_2048"),
+        ("AES256-SHA512-ECP521", "IKE:AES_CBC_256/PRF_HMAC_SHA2_512/HMAC_SHA2_512_256/ECP_521"),
+        ("chacha20poly1305-prfsha256-curve25519", "IKE:CHACHA20_POLY1305/PRF_HMAC_SHA2_256/CURVE_25519"),
+        // An AEAD with an integrity word takes its PRF from it, as strongSwan does.
+        ("aes128gcm16-sha256-x25519", "IKE:AES_GCM_16_128/PRF_HMAC_SHA2_256/CURVE_25519"),
+        ("modp2048-sha256-aes256", "IKE:AES_CBC_256/PRF_HMAC_SHA2_256/HMAC_SHA2_256_128/MODP_2048"),
+        ("aes256-sha256-prfsha1-ecp256", "IKE:AES_CBC_256/PRF_HMAC_SHA1/HMAC_SHA2_256_128/ECP_256"),
+        (
+            "aes256-aes128-aes256-sha256-ecp256",
+            "IKE:AES_CBC_256/AES_CBC_128/PRF_HMAC_SHA2_256/HMAC_SHA2_256_128/ECP_256"
+        ),
+    ])
+    func readsIKE(text: String, description: String) {
+        #expect(ike(text) == description)
+    }
+
+    @Test(arguments: [
+        ("aes256gcm16", "ESP:AES_GCM_16_256/NO_EXT_SEQ"), ("aes128gcm", "ESP:AES_GCM_16_128/NO_EXT_SEQ"),
+        ("aes192gcm128", "ESP:AES_GCM_16_192/NO_EXT_SEQ"),
+        ("aes256-sha256", "ESP:AES_CBC_256/HMAC_SHA2_256_128/NO_EXT_SEQ"),
+        ("aes256gcm16-ecp384-esn-noesn", "ESP:AES_GCM_16_256/ECP_384/EXT_SEQ/NO_EXT_SEQ"),
+        ("aes256gcm16-modpnone", "ESP:AES_GCM_16_256/MODP_NONE/NO_EXT_SEQ"),
+        (
+            "aes128-sha1-sha256-modp2048",
+            "ESP:AES_CBC_128/HMAC_SHA1_96/HMAC_SHA2_256_128/MODP_2048/NO_EXT_SEQ"
+        ),
+    ])
+    func readsESP(text: String, description: String) {
+        #expect(esp(text) == description)
+    }
+
+    @Test(arguments: [
+        ("", "unknown algorithm ''"), ("aes256--sha256", "unknown algorithm ''"),
+        ("aes512-sha256-ecp256", "unknown algorithm 'aes512'"),
+        ("aes256gcm16-ecp384", "needs a PRF, such as prfsha256"),
+        ("aes256-sha256", "needs a key exchange group"),
+        ("aes256-ecp256", "needs an integrity algorithm"), ("sha256-ecp256", "names no encryption algorithm"),
+        ("aes256gcm16-aes256-sha256-ecp256", "mixes combined-mode and other ciphers: write two proposals"),
+        ("aes256-sha256-modpnone", "needs a key exchange group"),
+        ("aes256-sha256-ecp256-esn", "esn and noesn belong to ESP"),
+        ("3des-sha256-modp2048", "algorithm '3des' (3DES_CBC) is not supported"),
+        ("aes256-md5-modp2048", "algorithm 'md5' (HMAC_MD5_96) is not supported"),
+        ("aes256-sha256-modp1024", "algorithm 'modp1024' (MODP_1024) is not supported"),
+        ("aes256-sha256-modp2048s256", "(MODP_2048_256) is not supported"),
+        ("aes256-prfmd5-sha1-modp2048", "(PRF_HMAC_MD5) is not supported"),
+        ("ａes256-sha256-ecp256", "unknown algorithm"),
+    ])
+    func refusesIKE(text: String, reason: String) {
+        #expect(ike(text).contains(reason), "\(ike(text))")
+    }
+
+    @Test(arguments: [
+        ("aes256gcm16-sha256", "is combined-mode and takes no integrity: drop HMAC_SHA2_256_128"),
+        ("aes256-sha256-prfsha256", "a PRF belongs to IKE proposals"),
+        ("aes256", "needs an integrity algorithm, such as sha256"),
+        ("null-sha256", "algorithm 'null' (NULL) is not supported"),
+        ("noesn", "names no encryption algorithm"),
+    ])
+    func refusesESP(text: String, reason: String) {
+        #expect(esp(text).contains(reason), "\(esp(text))")
+    }
+
+    @Test func refusalsListWhatIsAccepted() {
+        let ikeText = ike("rot13")
+        for word in [
+            "aes256gcm16", "chacha20poly1305", "aes128", "prfsha384", "sha256", "x25519", "ecp384",
+            "modp2048",
+        ] {
+            #expect(ikeText.contains(" \(word)"), "\(word) is not in \(ikeText)")
+        }
+        for word in ["3des", "md5", "modp1024", "noesn", "*"] { #expect(!ikeText.contains(word)) }
+        #expect(esp("rot13").contains(" esn") && !esp("rot13").contains("prfsha"))
+    }
+
+    @Test func everyAcceptedWordIsReadAndSupported() {
+        for type in [TransformType.encryption, .prf, .integrity, .keyExchange, .esn] {
+            for word in AlgorithmTable.acceptedKeywords(of: type) {
+                let found = AlgorithmTable.transform(keyword: word)
+                #expect(found?.0.type == type && found?.0.isSupported == true, "\(word)")
+            }
+        }
+    }
+
+    @Test func everySupportedAlgorithmCanBeCarriedOut() {
+        for entry in AlgorithmTable.entries where entry.isSupported && entry.id != 0 {
+            for size in entry.keySizes.isEmpty ? [nil] : entry.keySizes.map({ Optional($0) }) {
+                let transform = Transform(entry.type, entry.id, keyBits: size)
+                switch entry.type {
+                case .encryption:
+                    let extra = transform.isAEAD ? [] : [Transform(.integrity, 12)]
+                    #expect(
+                        Proposal(securityProtocol: .esp, transforms: [transform] + extra).cipherTransform
+                            != nil
+                    )
+                case .prf: #expect(transform.prfAlgorithm != nil)
+                case .integrity: #expect(transform.integrityAlgorithm != nil)
+                case .keyExchange: #expect(transform.keyExchangeGroup != nil)
+                case .esn, .unknown: break
+                }
+            }
+        }
+        #expect(KeyExchangeGroup.allCases.allSatisfy { Transform(.keyExchange, $0.rawValue).isSupported })
+    }
+
+    @Test func noTwoAlgorithmsShareAWordOrANumber() {
+        let words = AlgorithmTable.entries.flatMap { $0.keywords }
+        #expect(Set(words).count == words.count)
+        let numbers = AlgorithmTable.entries.map { Transform($0.type, $0.id) }
+        #expect(Set(numbers).count == numbers.count)
+    }
+
+    @Test func keySizesMustBeThoseOfTheAlgorithm() {
+        #expect(
+            !Transform(.encryption, 20).isSupported && !Transform(.encryption, 20, keyBits: 64).isSupported
+        )
+        #expect(
+            !Transform(.encryption, 28, keyBits: 256).isSupported && Transform(.encryption, 28).isSupported
+        )
+        #expect(!Transform(.encryption, 20, keyBits: 256, hasUnknownAttribute: true).isSupported)
+        #expect(
+            !Transform(.keyExchange, 999).isSupported && Transform(.keyExchange, 999).description == "(4)999"
+        )
+        #expect(
+            Proposal(securityProtocol: .esp, transforms: [Transform(.encryption, 12, keyBits: 256)])
+                .cipherTransform == nil
+        )
+    }
+
+    @Test func numbersSurviveTheWire() {
+        for number in UInt8.min...UInt8.max {
+            #expect(TransformType(number).number == number && SecurityProtocol(number).number == number)
+        }
+    }
+}

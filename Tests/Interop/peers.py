@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Fetch the programs that the demo and the tests meet: strongSwan and iperf3.
+
+  peers.py fetch      download their Debian packages and unpack them into .lab/ (nothing is installed); does nothing if they are there
+  peers.py show       say what is there
+
+Installing strongSwan would start a second IKE daemon on this machine and let AppArmor confine it, so its files are unpacked and
+laid over /usr inside a private mount namespace when it runs.  CAUSEWAY_LAB names another cache directory.
+"""
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+CACHE = Path(os.environ.get("CAUSEWAY_LAB", PROJECT / ".lab"))
+TREE = CACHE / "tree"
+STAMP = TREE / ".complete"
+
+STRONGSWAN = ["strongswan-charon", "strongswan-libcharon", "strongswan-swanctl", "libstrongswan", "libstrongswan-standard-plugins",
+              "libstrongswan-extra-plugins", "libcharon-extra-plugins"]
+IPERF = ["iperf3", "libiperf0"]
+NEEDED_FILES = ["usr/lib/ipsec/charon", "usr/sbin/swanctl", "usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so",
+                "usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "usr/lib/ipsec/plugins/libstrongswan-chapoly.so"]
+
+
+class PeerError(Exception):
+    """The peers cannot be had; the text says why in one line."""
+
+
+def run(argv, cwd=None, timeout=300):
+    """stdout of a command; PeerError with the end of stderr when it fails."""
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    try:
+        r = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    except FileNotFoundError:
+        raise PeerError(f"{argv[0]} is missing: the peers come from Debian packages") from None
+    except subprocess.TimeoutExpired:
+        raise PeerError(f"{' '.join(argv[:2])}: not done after {timeout} s") from None
+    if r.returncode:
+        raise PeerError(f"{' '.join(argv[:3])} failed: {r.stderr.strip()[-400:] or r.stdout.strip()[-400:]}")
+    return r.stdout
+
+
+def wanted():
+    names = list(STRONGSWAN)
+    if not shutil.which("iperf3"):
+        names += IPERF
+    return names
+
+
+def closure(names):
+    """`names` and the shared libraries they need that this machine does not have."""
+    plan = run(["apt-get", "-s", "--no-install-recommends", "install", *names])
+    extra = re.findall(r"^Inst (lib\S+)", plan, re.M)
+    return list(dict.fromkeys(names + [n for n in extra if not n.startswith(("libpam", "libnss"))]))
+
+
+def download(into):
+    """The packages as files in `into`; refreshes apt's lists once when they are absent or out of date."""
+    for attempt in (1, 2, 3):
+        try:
+            names = closure(wanted())
+            have = {p.name.split("_")[0] for p in into.glob("*.deb")}
+            missing = [n for n in names if n not in have]
+            if missing:
+                run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *missing], cwd=into)
+            return
+        except PeerError:
+            if attempt == 3:
+                raise
+            run(["apt-get", "-qq", "-o", "Acquire::Retries=3", "update"], timeout=600)
+            time.sleep(attempt)
+
+
+def unpack(debs, into):
+    for deb in sorted(debs.glob("*.deb")):
+        run(["dpkg-deb", "-x", str(deb), str(into)])
+    # /lib and friends are links into /usr on a merged system: one tree is enough
+    for name in ("lib", "lib64", "bin", "sbin"):
+        top = into / name
+        if top.is_dir() and not top.is_symlink():
+            shutil.copytree(top, into / "usr" / name, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(top)
+    absent = [f for f in NEEDED_FILES if not (into / f).exists()]
+    if absent:
+        raise PeerError(f"the packages do not hold {', '.join(absent)}")
+
+
+def fetch(quiet=False):
+    """Make the cache; safe to call from several processes at once."""
+    if STAMP.exists():
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if STAMP.exists():
+            return
+        started = time.monotonic()
+        debs, part = CACHE / "debs", CACHE / "tree.part"
+        shutil.rmtree(part, ignore_errors=True)
+        debs.mkdir(exist_ok=True)
+        part.mkdir()
+        download(debs)
+        try:
+            unpack(debs, part)
+        except PeerError:
+            shutil.rmtree(debs, ignore_errors=True)     # a damaged download must not be found again
+            raise
+        (part / ".complete").touch()
+        shutil.rmtree(TREE, ignore_errors=True)
+        os.replace(part, TREE)
+        shutil.rmtree(debs, ignore_errors=True)
+        if not quiet:
+            print(f"peers: unpacked into {CACHE} in {time.monotonic() - started:.0f} s (nothing installed)")
+
+
+def iperf3():
+    """Argv prefix and environment of iperf3: this machine's or the unpacked one."""
+    if shutil.which("iperf3"):
+        return ["iperf3"], {}
+    libraries = ":".join(str(d) for d in [TREE / "usr/lib", *sorted((TREE / "usr/lib").glob("*-linux-gnu*"))])
+    return [str(TREE / "usr/bin/iperf3")], {"LD_LIBRARY_PATH": libraries}
+
+
+def main():
+    if sys.argv[1:] == ["fetch"]:
+        try:
+            fetch()
+        except PeerError as e:
+            sys.exit(f"peers.py: {e}")
+    elif sys.argv[1:] == ["show"]:
+        print(f"{TREE}: {'complete' if STAMP.exists() else 'absent (make deps fetches it)'}")
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
