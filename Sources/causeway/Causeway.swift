@@ -3,7 +3,20 @@ import ArgumentParser
 /// The version of the command; the daemon has its own.
 let commandVersion = "0.1.0"
 
+/// Accepts `--uri` in front of the subcommand too, where `ip` and `git` users look for it.
 @main
+enum Entry {
+    static func main() {
+        var arguments = Array(CommandLine.arguments.dropFirst())
+        if arguments.first == "--uri", arguments.count > 2 {
+            let option = Array(arguments.prefix(2))
+            arguments.removeFirst(2)
+            arguments.insert(contentsOf: option, at: 1)
+        }
+        Causeway.main(arguments)
+    }
+}
+
 struct Causeway: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "causeway",
