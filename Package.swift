@@ -1,7 +1,9 @@
 // swift-tools-version: 6.3
 import PackageDescription
 
-/// Settings of every Swift target. `Lifetimes` is for the `~Escapable` cursors over `Span`.
+/// Settings of every Swift target.
+///
+/// `Lifetimes` is for the `~Escapable` cursors over `Span`.
 let strict: [SwiftSetting] = [
     .strictMemorySafety(),
     .treatAllWarnings(as: .error),
@@ -104,7 +106,8 @@ let package = Package(
         tests(
             "Gateway",
             [
-                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "LinuxIO", "Vici", "GatewayConfiguration",
+                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "LinuxIO", "Vici",
+                "GatewayConfiguration",
             ]
         ),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"], swiftSettings: strict),

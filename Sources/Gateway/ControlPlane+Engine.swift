@@ -1,10 +1,10 @@
-import GatewayConfiguration
-import IKEv2
-import IKECore
-import IPPackets
-import IPsecTypes
 import Dispatch
 import ESP
+import GatewayConfiguration
+import IKECore
+import IKEv2
+import IPPackets
+import IPsecTypes
 import LinuxIO
 import Logging
 import PacketPump
@@ -243,6 +243,7 @@ extension DownCause {
         case .noConnection: "no-connection"
         case .protocolError: "protocol-error"
         case .halfOpenExpired: "half-open-expired"
+        case .lastChildGone: "last-child-gone"
         case .exhausted: "exhausted"
         case .cryptography: "cryptography"
         }

@@ -1,7 +1,7 @@
 import Dispatch
-import IKEv2
 import GatewayConfiguration
 import IKECore
+import IKEv2
 import IPPackets
 import LinuxIO
 import Logging
@@ -84,8 +84,9 @@ extension ControlPlane {
         return fixed
     }
 
-    /// Deletes all SAs, waits a moment for the peers, takes back what was added, then calls `completion` with the
-    /// exit status. A second call does not wait any longer.
+    /// Deletes all SAs, waits a moment for the peers and takes back what was added.
+    ///
+    /// Then it calls `completion` with the exit status. A second call does not wait any longer.
     public func stop(completion: @escaping @Sendable (Int32) -> Void) {
         let now = MonotonicClock.now()
         guard stopping == nil else {

@@ -1,7 +1,7 @@
 import Dispatch
 import GatewayConfiguration
-import IKEv2
 import IKECore
+import IKEv2
 import IPsecTypes
 import LinuxIO
 import Logging
@@ -56,7 +56,9 @@ extension ControlPlane {
             if let name = filter.string("child"), !ike.children.contains(where: { $0.tunnel == name }) {
                 return false
             }
-            if let id = filter.number("child-id", as: UInt32.self), !ike.children.contains(where: { $0.id == id }) {
+            if let id = filter.number("child-id", as: UInt32.self),
+                !ike.children.contains(where: { $0.id == id })
+            {
                 return false
             }
             return true
@@ -199,7 +201,11 @@ extension ControlPlane {
             return
         }
         let timeout = message.number("timeout", as: Int64.self) ?? 0
-        let goal = PendingCommand.Goal.down(ikes: ikes, children: children, count: ikes.count + children.count)
+        let goal = PendingCommand.Goal.down(
+            ikes: ikes,
+            children: children,
+            count: ikes.count + children.count
+        )
         if timeout >= 0 {
             let deadline = timeout == 0 ? nil : now.advanced(by: .milliseconds(timeout))
             pending.append(PendingCommand(goal: goal, request: request, deadline: deadline))

@@ -77,7 +77,9 @@ public actor ControlPlane: DispatchQueueActor {
 
     /// A control plane that does nothing before `start`.
     public init(_ description: GatewayDescription, options: Options, logger: Logger) {
-        executor = DispatchQueueExecutor(queue: DispatchQueue(label: "causeway.control", qos: .userInteractive))
+        executor = DispatchQueueExecutor(
+            queue: DispatchQueue(label: "causeway.control", qos: .userInteractive)
+        )
         self.description = description
         self.options = options
         self.logger = logger
@@ -101,7 +103,9 @@ public actor ControlPlane: DispatchQueueActor {
         pool = ComputePool(width: 2) { [weak self] result in
             control.async { [weak self] in self?.assumeIsolated { $0.feed(.computed(result)) } }
         }
-        timer = try DeadlineTimer(queue: control) { [weak self] in self?.assumeIsolated { $0.deadlineReached() } }
+        timer = try DeadlineTimer(queue: control) { [weak self] in
+            self?.assumeIsolated { $0.deadlineReached() }
+        }
         ticker = try DeadlineTimer(queue: control) { [weak self] in self?.assumeIsolated { $0.tick() } }
         let mailbox = Mailbox<PumpEvent>(limit: 4096, queue: control) { [weak self] events in
             self?.assumeIsolated { $0.receive(events) }

@@ -37,9 +37,12 @@ public struct JournalLogHandler: LogHandler {
 
     /// Control characters would let a peer forge lines or steer a terminal.
     private static func oneLine(_ text: String) -> String {
-        guard text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) else { return text }
+        guard text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) else {
+            return text
+        }
         return text.unicodeScalars.map { scalar in
-            scalar.value < 0x20 || scalar.value == 0x7f ? "\\u{\(String(scalar.value, radix: 16))}" : String(scalar)
+            scalar.value < 0x20 || scalar.value == 0x7f
+                ? "\\u{\(String(scalar.value, radix: 16))}" : String(scalar)
         }.joined()
     }
 

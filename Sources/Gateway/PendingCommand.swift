@@ -90,7 +90,9 @@ extension PendingCommand {
             goal = .up(keys)
             return keys.isEmpty ? .success : nil
         case (.up(let keys), .attemptFailed(let connection, let tunnel, true, _, let cause)):
-            guard keys.contains(where: { $0.connection == connection && $0.tunnel == tunnel }) else { return nil }
+            guard keys.contains(where: { $0.connection == connection && $0.tunnel == tunnel }) else {
+                return nil
+            }
             return .failure(cause.description)
         case (.up(let keys), .childFailed(let ike, let tunnel, let cause)):
             guard keys.contains(where: { $0.connection == ike.connection && $0.tunnel == tunnel }) else {

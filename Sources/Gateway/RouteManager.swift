@@ -35,7 +35,9 @@ final class RouteManager {
         try syncRoutes(description, link)
         for rule in rules(description) { try netlink.addRule(rule) }
         if (try? Sysctl.read("/proc/sys/net/ipv4/ip_forward")) == "0" {
-            warnings.append("net.ipv4.ip_forward is 0: nothing is forwarded between the TUN and other interfaces")
+            warnings.append(
+                "net.ipv4.ip_forward is 0: nothing is forwarded between the TUN and other interfaces"
+            )
         }
         current = description
         return warnings
@@ -50,7 +52,10 @@ final class RouteManager {
         try netlink.setLink(link.index, up: true, mtu: description.tunMTU, txQueueLength: 2000)
         // This descriptor is a queue that nobody reads: it only made the device, the pump opens its own.
         _ = opened
-        _ = try? Sysctl.writeIfDifferent("/proc/sys/net/ipv4/conf/\(description.interfaceName)/rp_filter", "0")
+        _ = try? Sysctl.writeIfDifferent(
+            "/proc/sys/net/ipv4/conf/\(description.interfaceName)/rp_filter",
+            "0"
+        )
         return link
     }
 

@@ -67,7 +67,10 @@ struct Supervisor: Sendable {
     }
 
     /// Replaces the set of tunnels; those that stay keep their state.
-    mutating func setTunnels(_ tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)], at now: Instant) {
+    mutating func setTunnels(
+        _ tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)],
+        at now: Instant
+    ) {
         var next: [TunnelKey: Entry] = [:]
         for (key, mode, canInitiate) in tunnels {
             var entry = entries[key] ?? Entry(mode: mode, canInitiate: canInitiate)
@@ -104,7 +107,9 @@ struct Supervisor: Sendable {
         entries[key] = entry
     }
 
-    /// A packet wants through. A wait that a failure imposed stays.
+    /// A packet wants through.
+    ///
+    /// A wait that a failure imposed stays.
     mutating func trigger(_ key: TunnelKey, at now: Instant) {
         guard var entry = entries[key], entry.canInitiate, entry.mode != .passive, !entry.isHeldDown,
             entry.phase == .idle

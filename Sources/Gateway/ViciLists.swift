@@ -101,7 +101,9 @@ enum ViciLists {
     }
 
     /// The `list-conn` event of one connection.
-    static func listConnection(_ connection: ConnectionPolicy, _ entries: [String: Supervisor.Entry]) -> ViciMessage {
+    static func listConnection(_ connection: ConnectionPolicy, _ entries: [String: Supervisor.Entry])
+        -> ViciMessage
+    {
         var conn = ViciMessage()
         let local = connection.localAddresses.map { $0.description }
         conn.list("local_addrs", local.isEmpty ? ["%any"] : local)

@@ -31,7 +31,8 @@ public struct CookieJar: Sendable {
     }
 
     /// The cookie for a request.
-    public func cookie(nonce: [UInt8], remote: Endpoint, initiatorSPI: UInt64) throws(CryptoError) -> [UInt8] {
+    public func cookie(nonce: [UInt8], remote: Endpoint, initiatorSPI: UInt64) throws(CryptoError) -> [UInt8]
+    {
         try Self.cookie(current, nonce: nonce, remote: remote, initiatorSPI: initiatorSPI)
     }
 

@@ -33,6 +33,8 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
     case protocolError(String)
     /// The half-open SA waited too long for its peer or gave way to a newer one.
     case halfOpenExpired
+    /// The last CHILD_SA of the IKE_SA is gone.
+    case lastChildGone
     /// The sequence numbers or the volume of a CHILD_SA are used up.
     case exhausted
     /// Cryptography failed; never because of a key's value.
@@ -56,6 +58,7 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
         case .noConnection(let what): "no connection for this peer: \(what)"
         case .protocolError(let what): "the peer broke the protocol: \(what)"
         case .halfOpenExpired: "half-open for too long"
+        case .lastChildGone: "its last CHILD_SA is gone"
         case .exhausted: "sequence numbers or volume used up"
         case .cryptography(let error): "cryptography failed: \(error)"
         }
@@ -73,7 +76,13 @@ public enum EngineEvent: Sendable {
     /// A CHILD_SA ended.
     case childDown(IKESASnapshot, ChildSASnapshot, cause: DownCause)
     /// An attempt to establish ended without success; `connection` is nil when no policy fitted.
-    case attemptFailed(connection: String?, tunnel: String?, isInitiator: Bool, remote: Endpoint, cause: DownCause)
+    case attemptFailed(
+        connection: String?,
+        tunnel: String?,
+        isInitiator: Bool,
+        remote: Endpoint,
+        cause: DownCause
+    )
     /// An IKE_SA is up but its CHILD_SA was refused.
     case childFailed(IKESASnapshot, tunnel: String?, cause: DownCause)
     /// An attempt moves on; for `initiate`'s log.

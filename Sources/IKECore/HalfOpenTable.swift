@@ -66,7 +66,9 @@ public struct HalfOpenTable: Sendable {
     /// Judges a request from `address`.
     public func admission(for address: IPAddress, hasCookie: Bool) -> Admission {
         let own = perAddress[address] ?? []
-        if !hasCookie, own.count >= limits.perAddress || count >= limits.cookieThreshold { return .requireCookie }
+        if !hasCookie, own.count >= limits.perAddress || count >= limits.cookieThreshold {
+            return .requireCookie
+        }
         if own.count >= limits.perAddressWithCookie, let oldest = own.first { return .admitReplacing(oldest) }
         if count >= limits.total, let oldest { return .admitReplacing(oldest) }
         return .admit

@@ -20,7 +20,9 @@ public struct NATDetection: Hashable, Sendable {
     }
 
     /// SHA-1(SPIs | address | port).
-    public static func hash(initiatorSPI: UInt64, responderSPI: UInt64, end: Endpoint) throws(CryptoError) -> [UInt8] {
+    public static func hash(initiatorSPI: UInt64, responderSPI: UInt64, end: Endpoint) throws(CryptoError)
+        -> [UInt8]
+    {
         let octets = [initiatorSPI, responderSPI].flatMap { number in
             stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: number >> UInt64($0)) }
         }
@@ -50,7 +52,9 @@ public struct NATDetection: Hashable, Sendable {
     /// What the peer's notifications tell; `local` and `remote` are the datagram's own ends.
     ///
     /// Several source hashes may be sent; one that fits is enough.
-    public init(of payloads: [Payload], header: IKEHeader, local: Endpoint, remote: Endpoint) throws(CryptoError) {
+    public init(of payloads: [Payload], header: IKEHeader, local: Endpoint, remote: Endpoint)
+        throws(CryptoError)
+    {
         var sources = [[UInt8]]()
         var destinations = [[UInt8]]()
         for case .notify(let notify) in payloads {

@@ -33,7 +33,8 @@ public struct VerifiedPeer: Hashable, Sendable {
         octets: SignedOctets
     ) throws(CryptoError) -> VerifiedPeer {
         let expected = try octets.sharedKeyAUTH(sharedKey)
-        guard payload.method == SignedOctets.sharedKeyMethod, ConstantTime.equal(expected, payload.data) else {
+        guard payload.method == SignedOctets.sharedKeyMethod, ConstantTime.equal(expected, payload.data)
+        else {
             throw .authenticationFailed
         }
         return VerifiedPeer(identity: identity, method: .sharedKey)

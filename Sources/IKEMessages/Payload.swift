@@ -74,7 +74,8 @@ public enum Payload: Hashable, Sendable {
         case .nonce(let octets), .vendorID(let octets): writer.append(octets)
         case .notify(let payload): try payload.write(into: &writer)
         case .delete(let payload): try payload.write(into: &writer)
-        case .initiatorSelectors(let payload), .responderSelectors(let payload): try payload.write(into: &writer)
+        case .initiatorSelectors(let payload), .responderSelectors(let payload):
+            try payload.write(into: &writer)
         case .unknown(_, _, let body): writer.append(body)
         }
     }
@@ -92,9 +93,13 @@ public enum PayloadChain {
         var payloads = [Payload]()
         var type = first
         while type != 0 {
-            guard payloads.count < limit else { throw WireError(.limitExceeded("128 payloads"), at: reader.offset) }
+            guard payloads.count < limit else {
+                throw WireError(.limitExceeded("128 payloads"), at: reader.offset)
+            }
             // Encrypted payloads are taken off before; one inside a chain is in the wrong place.
-            guard type != 46, type != 53 else { throw WireError(.invalidValue("payload type"), at: reader.offset) }
+            guard type != 46, type != 53 else {
+                throw WireError(.invalidValue("payload type"), at: reader.offset)
+            }
             let header = try GenericHeader(parsing: &reader)
             var body = try reader.sub(header.bodyLength)
             payloads.append(try Payload(type: type, isCritical: header.isCritical, parsing: &body))
@@ -109,7 +114,11 @@ public enum PayloadChain {
         for (index, payload) in payloads.enumerated() {
             let start = writer.count
             writer.u8(index + 1 < payloads.count ? payloads[index + 1].type : 0)
-            if case .unknown(_, let isCritical, _) = payload { writer.u8(isCritical ? 0x80 : 0) } else { writer.u8(0) }
+            if case .unknown(_, let isCritical, _) = payload {
+                writer.u8(isCritical ? 0x80 : 0)
+            } else {
+                writer.u8(0)
+            }
             writer.u16(0)
             try payload.write(into: &writer)
             try writer.patch16(writer.count - start, at: start + 2, field: "payload length")

@@ -111,7 +111,9 @@ public struct NotifyPayload: Hashable, Sendable {
     }
 
     func write(into writer: inout ByteWriter) throws(WireError) {
-        guard let size = UInt8(exactly: spi.count) else { throw WireError(.overflow("SPI size"), at: writer.count) }
+        guard let size = UInt8(exactly: spi.count) else {
+            throw WireError(.overflow("SPI size"), at: writer.count)
+        }
         writer.u8(securityProtocol.number)
         writer.u8(size)
         writer.u16(type.number)
@@ -122,7 +124,7 @@ public struct NotifyPayload: Hashable, Sendable {
 
 /// A Delete payload (RFC 7296 §3.11).
 public struct DeletePayload: Hashable, Sendable {
-    /// IKE: this IKE_SA, without SPIs. ESP: the listed ones.
+    /// IKE means this IKE_SA, without SPIs; ESP: the listed ones.
     public var securityProtocol: SecurityProtocol
     /// Octets of each SPI as sent.
     public var spiSize: UInt8
@@ -155,7 +157,9 @@ public struct DeletePayload: Hashable, Sendable {
     }
 
     func write(into writer: inout ByteWriter) throws(WireError) {
-        guard let count = UInt16(exactly: spis.count) else { throw WireError(.overflow("SPIs"), at: writer.count) }
+        guard let count = UInt16(exactly: spis.count) else {
+            throw WireError(.overflow("SPIs"), at: writer.count)
+        }
         writer.u8(securityProtocol.number)
         writer.u8(spiSize)
         writer.u16(count)

@@ -29,7 +29,8 @@ public struct SAPayload: Hashable, Sendable {
         guard isLast else { throw WireError(.invalidValue("last substructure"), at: reader.offset) }
     }
 
-    private static func proposal(from reader: inout ByteReader) throws(WireError) -> (Proposal, isLast: Bool) {
+    private static func proposal(from reader: inout ByteReader) throws(WireError) -> (Proposal, isLast: Bool)
+    {
         let start = reader.offset
         let last = try reader.u8()
         guard last == 0 || last == 2 else { throw WireError(.invalidValue("last substructure"), at: start) }
@@ -56,7 +57,8 @@ public struct SAPayload: Hashable, Sendable {
         return (proposal, last == 0)
     }
 
-    private static func transform(from reader: inout ByteReader, isLast: Bool) throws(WireError) -> Transform {
+    private static func transform(from reader: inout ByteReader, isLast: Bool) throws(WireError) -> Transform
+    {
         let start = reader.offset
         let last = try reader.u8()
         guard last == (isLast ? 0 : 3) else { throw WireError(.invalidValue("last substructure"), at: start) }

@@ -32,7 +32,9 @@ public struct TSPayload: Hashable, Sendable {
                 unknownCount += 1
                 continue
             }
-            selectors.append(try Self.selector(from: &body, isIPv6: type == 8, ipProtocol: ipProtocol, at: start))
+            selectors.append(
+                try Self.selector(from: &body, isIPv6: type == 8, ipProtocol: ipProtocol, at: start)
+            )
         }
         try reader.expectEnd()
     }
@@ -50,10 +52,18 @@ public struct TSPayload: Hashable, Sendable {
         try body.expectEnd()
         // RFC 7296 §3.13.1: start 65535 with end 0 is OPAQUE.
         let isOpaque = startPort == 65535 && endPort == 0
-        guard isOpaque || startPort <= endPort else { throw WireError(.invalidValue("port range"), at: start) }
+        guard isOpaque || startPort <= endPort else {
+            throw WireError(.invalidValue("port range"), at: start)
+        }
         let ports: ClosedRange<UInt16> = isOpaque ? 0...65535 : startPort...endPort
         guard
-            let selector = TrafficSelector(first, last, ipProtocol: ipProtocol, ports: ports, isOpaque: isOpaque)
+            let selector = TrafficSelector(
+                first,
+                last,
+                ipProtocol: ipProtocol,
+                ports: ports,
+                isOpaque: isOpaque
+            )
         else { throw WireError(.invalidValue("address range"), at: start) }
         return selector
     }

@@ -42,11 +42,13 @@ enum ChildNegotiation {
         offers: [Proposal],
         inboundSPI: SPI
     ) -> Result<Agreement, DownCause> {
-        guard let answer = payloads.securityAssociation?.proposals, answer.count == 1, let chosen = answer.first,
+        guard let answer = payloads.securityAssociation?.proposals, answer.count == 1,
+            let chosen = answer.first,
             ProposalRefusal.isValidAnswer(chosen, to: offers, ignoringGroups: true),
             let transform = chosen.cipherTransform, let outbound = SPI(octets: chosen.spi)
         else { return .failure(.protocolError("its answer to our ESP offers is none of them")) }
-        guard let mine = payloads.initiatorSelectors?.selectors, let theirs = payloads.responderSelectors?.selectors,
+        guard let mine = payloads.initiatorSelectors?.selectors,
+            let theirs = payloads.responderSelectors?.selectors,
             SelectorNarrowing.isSubset(mine, of: tunnel.local),
             SelectorNarrowing.isSubset(theirs, of: tunnel.remote)
         else { return .failure(.protocolError("its traffic selectors are wider than what we offered")) }
@@ -70,7 +72,8 @@ enum ChildNegotiation {
         spi: () -> SPI
     ) -> Result<Agreement, DownCause> {
         guard let offered = payloads.securityAssociation?.proposals,
-            let theirs = payloads.initiatorSelectors?.selectors, let ours = payloads.responderSelectors?.selectors
+            let theirs = payloads.initiatorSelectors?.selectors,
+            let ours = payloads.responderSelectors?.selectors
         else { return .failure(.protocolError("its IKE_AUTH asks for no CHILD_SA")) }
         var best: (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])?
         for tunnel in connection.tunnels {

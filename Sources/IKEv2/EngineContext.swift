@@ -1,5 +1,5 @@
-import DequeModule
 import Cryptography
+import DequeModule
 import IKECore
 import IKEMessages
 import IPPackets

@@ -132,7 +132,8 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        let reply = { (payloads: [Payload], state: inout Established, context: inout EngineContext) -> Transition in
+        let reply = {
+            (payloads: [Payload], state: inout Established, context: inout EngineContext) -> Transition in
             state.respond(
                 payloads,
                 to: datagram,
@@ -182,6 +183,7 @@ extension Established {
             let answered = peerDeletes(delete.spis, common, &context)
             if !answered.isEmpty { answer.append(.delete(.esp(answered))) }
         }
-        return reply(answer, &self, &context)
+        let transition = reply(answer, &self, &context)
+        return endIfUseless(common, &context) ?? transition
     }
 }

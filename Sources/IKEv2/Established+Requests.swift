@@ -18,7 +18,8 @@ extension Established {
     }
 
     private var keepaliveDue: Instant? {
-        nat.isLocalBehindNAT ? lastOutbound.advanced(by: connection.keepaliveInterval) : nil
+        // A zero interval would never let the deadline pass.
+        nat.isLocalBehindNAT ? lastOutbound.advanced(by: max(connection.keepaliveInterval, .seconds(1))) : nil
     }
 
     mutating func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
@@ -50,7 +51,9 @@ extension Established {
     }
 
     /// Deletes the IKE_SA: its CHILD_SAs leave the data plane at once, the peer is told.
-    mutating func terminate(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) -> Transition {
+    mutating func terminate(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
         guard closing == nil else { return .stay }
         closing = cause
         waiting.removeAll()
@@ -101,13 +104,19 @@ extension Established {
         return .stay
     }
 
+    /// Without CREATE_CHILD_SA an IKE_SA whose last CHILD_SA is gone cannot carry traffic again: a new one will.
+    mutating func endIfUseless(_ common: SACommon, _ context: inout EngineContext) -> Transition? {
+        guard children.isEmpty, hadChild, closing == nil else { return nil }
+        return terminate(.lastChildGone, common, &context)
+    }
+
     /// The response to our request came.
     mutating func complete(_ common: SACommon, _ context: inout EngineContext) -> Transition {
         guard let (_, task) = outstanding else { return .stay }
         outstanding = nil
         switch task {
         case .livenessCheck, .deleteChildren:
-            return sendNext(common, &context)
+            return endIfUseless(common, &context) ?? sendNext(common, &context)
         case .deleteIKE:
             return close(closing ?? .localRequest, common, &context)
         }

@@ -1,5 +1,5 @@
-import DequeModule
 import Cryptography
+import DequeModule
 import IKECore
 import IKEMessages
 import IPPackets
@@ -18,7 +18,10 @@ struct Established {
     let nat: NATDetection
     let encapsulation: Encapsulation
     let establishedAt: Instant
-    var children: [ChildSA] = []
+    var children: [ChildSA] = [] {
+        didSet { if !children.isEmpty { hadChild = true } }
+    }
+    private(set) var hadChild = false
 
     /// The message ID of our next request.
     var nextRequestID: UInt32
@@ -106,7 +109,8 @@ struct Established {
     }
 
     /// Ends the IKE_SA without a word to the peer; reports what goes down.
-    mutating func close(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) -> Transition {
+    mutating func close(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) -> Transition
+    {
         removeAllChildren(cause, common, &context)
         context.report(.ikeDown(snapshot(common), cause: closing ?? cause))
         return .close

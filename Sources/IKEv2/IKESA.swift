@@ -1,11 +1,13 @@
-import Policy
 import IKECore
 import IKEMessages
 import IPsecTypes
+import Policy
 import Primitives
 
 /// One IKE_SA: a state, and what it shares with all others.
 struct IKESA {
+    /// The states of an IKE_SA.
+    ///
     /// Initiator:  initiatorGenerating → initiatorAwaitingInit → initiatorDeriving → initiatorAwaitingAuth
     /// Responder:  responderComputing → responderAwaitingAuth
     /// Both:       → established → lingering
@@ -80,8 +82,12 @@ struct IKESA {
         }
     }
 
-    /// Handles a message whose header named this IKE_SA. Returns false when the IKE_SA is gone.
-    mutating func handle(_ message: ReceivedMessage, _ datagram: IKEDatagram, _ context: inout EngineContext) -> Bool {
+    /// Handles a message whose header named this IKE_SA.
+    ///
+    /// Returns false when the IKE_SA is gone.
+    mutating func handle(_ message: ReceivedMessage, _ datagram: IKEDatagram, _ context: inout EngineContext)
+        -> Bool
+    {
         let transition: Transition
         switch state {
         case .initiatorGenerating, .initiatorDeriving, .responderComputing:

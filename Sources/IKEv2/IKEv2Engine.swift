@@ -1,6 +1,6 @@
+import Cryptography
 import DequeModule
 public import IKECore
-import Cryptography
 import IKEMessages
 import IPPackets
 import IPsecTypes
@@ -118,7 +118,8 @@ public struct IKEv2Engine {
 
     private mutating func receiveInit(_ header: IKEHeader, _ datagram: IKEDatagram) {
         guard header.isFromInitiator, header.messageID == 0,
-            let message = try? ReceivedMessage(parsing: datagram.octets), case .clear(let payloads) = message.content
+            let message = try? ReceivedMessage(parsing: datagram.octets),
+            case .clear(let payloads) = message.content
         else {
             context.count(.malformed)
             return
@@ -142,7 +143,9 @@ public struct IKEv2Engine {
         switch context.halfOpen.admission(for: remote.address, hasCookie: hasCookie) {
         case .requireCookie:
             context.count(.cookie)
-            guard let cookie = try? cookies.cookie(nonce: nonce, remote: remote, initiatorSPI: spi) else { return }
+            guard let cookie = try? cookies.cookie(nonce: nonce, remote: remote, initiatorSPI: spi) else {
+                return
+            }
             reply([.notify(NotifyPayload(.cookie, data: cookie))], to: header, datagram)
             return
         case .admitReplacing(let oldest):
@@ -224,7 +227,12 @@ public struct IKEv2Engine {
 
     // MARK: - Commands
 
-    private mutating func initiate(_ name: String, _ tunnelName: String, _ local: Endpoint, _ remote: Endpoint) {
+    private mutating func initiate(
+        _ name: String,
+        _ tunnelName: String,
+        _ local: Endpoint,
+        _ remote: Endpoint
+    ) {
         guard let connection = context.policies[name],
             let tunnel = connection.tunnels.first(where: { $0.name == tunnelName }),
             sas.count < context.configuration.maximumSAs
@@ -304,7 +312,9 @@ public struct IKEv2Engine {
     private mutating func applyInitialContacts() {
         guard let contact = context.initialContacts.popLast() else { return }
         let obsolete = sas.values.filter { sa in
-            guard case .established(let state) = sa.state, sa.common.localSPI != contact.keep else { return false }
+            guard case .established(let state) = sa.state, sa.common.localSPI != contact.keep else {
+                return false
+            }
             return state.connection.name == contact.connection && state.peer.identity == contact.identity
         }
         for spi in obsolete.map({ $0.common.localSPI }).sorted() {

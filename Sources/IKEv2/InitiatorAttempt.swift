@@ -1,10 +1,10 @@
-import IPPackets
-import Primitives
 import Cryptography
 import IKECore
 import IKEMessages
+import IPPackets
 import IPsecTypes
 import Policy
+import Primitives
 
 /// What an initiator wants, carried through its states until the IKE_SA is established or given up.
 struct InitiatorAttempt {
@@ -66,8 +66,10 @@ struct InitiatorAttempt {
             "it accepts none of \(proposals.map { $0.description }.joined(separator: " ")) "
                 + "(\(connection.origin(of: "ike-proposals")))"
         case .authenticationFailed:
-            "it does not accept our identity, or the pre-shared keys differ "
-                + "(\(connection.origin(of: "psk-file")); local-id at \(connection.origin(of: "local-id")))"
+            (connection.remoteIdentity.map { "it is not '\($0)' (\(connection.origin(of: "remote-id"))), " }
+                ?? "")
+                + "it does not accept our identity (\(connection.origin(of: "local-id"))), or the pre-shared keys "
+                + "differ (\(connection.origin(of: "psk-file")))"
         case .tsUnacceptable:
             "it accepts no part of \(Self.text(tunnel.local)) === \(Self.text(tunnel.remote)) (\(tunnel.origin))"
         case .invalidKEPayload:

@@ -1,10 +1,10 @@
-import IPPackets
-import Primitives
 import Cryptography
 import IKECore
 import IKEMessages
+import IPPackets
 import IPsecTypes
 import Policy
+import Primitives
 
 /// IKE_AUTH is out; the responder's proof and CHILD_SA are awaited (RFC 7296 §1.2).
 struct InitiatorAwaitingAuth {
@@ -57,7 +57,10 @@ struct InitiatorAwaitingAuth {
         }
         context.emit(.transmit(common.datagram(octets)))
         context.report(
-            .progress(connection: connection.name, text: "sending IKE_AUTH as '\(identity)' to \(common.remote)")
+            .progress(
+                connection: connection.name,
+                text: "sending IKE_AUTH as '\(identity)' to \(common.remote)"
+            )
         )
         let next = InitiatorAwaitingAuth(
             attempt: attempt,
@@ -167,7 +170,9 @@ struct InitiatorAwaitingAuth {
         }
     }
 
-    private func refused(_ payloads: [Payload], _ common: SACommon, _ context: inout EngineContext) -> Transition {
+    private func refused(_ payloads: [Payload], _ common: SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
         guard let error = payloads.errorNotification else {
             return giveUp(.protocolError("its IKE_AUTH holds neither AUTH nor an error"), common, &context)
         }
@@ -178,7 +183,9 @@ struct InitiatorAwaitingAuth {
     private func verify(_ payloads: [Payload]) -> Result<VerifiedPeer, DownCause> {
         guard payloads.unsupportedCritical == nil, let id = payloads.responderID,
             let auth = payloads.authentication
-        else { return .failure(.protocolError("its IKE_AUTH lacks IDr or holds an unknown critical payload")) }
+        else {
+            return .failure(.protocolError("its IKE_AUTH lacks IDr or holds an unknown critical payload"))
+        }
         let connection = attempt.connection
         let identity = Identity(type: id.type, data: id.data)
         if let wanted = connection.effectiveRemoteIdentity, !wanted.matches(identity) {

@@ -1,15 +1,17 @@
-import Primitives
 import Cryptography
 import IKECore
 import IKEMessages
 import IPsecTypes
 import Policy
+import Primitives
 
 /// The initiator's key pair is being made; then IKE_SA_INIT goes out (RFC 7296 §1.2).
 struct InitiatorGenerating {
     var attempt: InitiatorAttempt
 
-    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext) -> Transition {
+    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
         switch result.outcome {
         case .keyPair(let pair):
             var attempt = attempt
@@ -69,7 +71,9 @@ struct InitiatorAwaitingInit {
                 )
             )
             return .move(
-                .initiatorAwaitingInit(InitiatorAwaitingInit(attempt: attempt, keyPair: pair, request: request))
+                .initiatorAwaitingInit(
+                    InitiatorAwaitingInit(attempt: attempt, keyPair: pair, request: request)
+                )
             )
         } catch {
             attempt.fail(.protocolError("IKE_SA_INIT could not be written: \(error)"), common, &context)
@@ -111,7 +115,9 @@ struct InitiatorAwaitingInit {
             context.count(.criticalPayload)
             return .stay
         }
-        if let cookie = payloads.notification(.cookie) { return retry(withCookie: cookie.data, common, &context) }
+        if let cookie = payloads.notification(.cookie) {
+            return retry(withCookie: cookie.data, common, &context)
+        }
         if let wanted = payloads.notification(.invalidKEPayload) { return retry(wanted, common, &context) }
         if let error = payloads.errorNotification {
             attempt.fail(.peerRefused(error.type, hint: attempt.hint(for: error.type)), common, &context)
@@ -138,7 +144,9 @@ struct InitiatorAwaitingInit {
         return Self.send(attempt, keyPair, common, &context)
     }
 
-    private func retry(_ wanted: NotifyPayload, _ common: SACommon, _ context: inout EngineContext) -> Transition {
+    private func retry(_ wanted: NotifyPayload, _ common: SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
         guard wanted.data.count == 2 else {
             context.count(.malformed)
             return .stay
@@ -179,7 +187,9 @@ struct InitiatorAwaitingInit {
             exchange.group == keyPair.group.rawValue, suite.group == keyPair.group
         else {
             attempt.fail(
-                .protocolError("its IKE_SA_INIT chose what was not offered: \(answer)"),
+                .protocolError(
+                    "its IKE_SA_INIT chose what was not offered: \(String("\(answer.first?.description ?? "nothing")".prefix(200)))"
+                ),
                 common,
                 &context
             )
@@ -216,7 +226,9 @@ struct InitiatorDeriving {
     let requestOctets: [UInt8]
     let responseOctets: [UInt8]
 
-    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext) -> Transition {
+    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
         switch result.outcome {
         case .secret(let secret):
             do {

@@ -20,7 +20,9 @@ struct Lingering {
             context.count(.unexpected)
             return
         }
-        context.emit(.transmit(IKEDatagram(octets: cached.octets, local: datagram.local, remote: datagram.remote)))
+        context.emit(
+            .transmit(IKEDatagram(octets: cached.octets, local: datagram.local, remote: datagram.remote))
+        )
     }
 }
 

@@ -1,7 +1,7 @@
-import IPPackets
 import Cryptography
 import IKECore
 import IKEMessages
+import IPPackets
 import IPsecTypes
 import Policy
 import Primitives
@@ -125,7 +125,9 @@ struct ResponderAwaitingAuth {
                 "'\(identity)' authenticates by method \(auth.method), not by a pre-shared key"
             )
         }
-        let files = connections.prefix(4).map { $0.origin(of: "psk-file").description }.joined(separator: ", ")
+        let files = connections.prefix(4).map { $0.origin(of: "psk-file").description }.joined(
+            separator: ", "
+        )
         return .authenticationFailed("'\(identity)' has another pre-shared key than \(files)")
     }
 
@@ -229,6 +231,13 @@ struct ResponderAwaitingAuth {
         ]
         let nonces = (initiator: initial.initiatorNonce, responder: responderNonce)
         let child = established.answerChild(payloads, nonces: nonces, common, &context)
-        return established.respond(head + child, to: datagram, exchange: .ikeAuth, messageID: 1, common, &context)
+        return established.respond(
+            head + child,
+            to: datagram,
+            exchange: .ikeAuth,
+            messageID: 1,
+            common,
+            &context
+        )
     }
 }

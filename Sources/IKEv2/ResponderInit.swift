@@ -1,7 +1,7 @@
-import IPPackets
 import Cryptography
 import IKECore
 import IKEMessages
+import IPPackets
 import IPsecTypes
 import Policy
 import Primitives
@@ -132,7 +132,9 @@ struct ResponderComputing {
     /// RealMessage1 of RFC 7296 §2.15.
     let requestOctets: [UInt8]
 
-    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext) -> Transition {
+    func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
         switch result.outcome {
         case .answer(let pair, let secret):
             return respond(pair, secret, common, &context)

@@ -40,7 +40,13 @@ public enum AlgorithmTable {
     private static let aesSizes: [UInt16] = [256, 192, 128]
 
     private static let encryption: [AlgorithmEntry] = [
-        AlgorithmEntry(.encryption, 20, "AES_GCM_16", ["aes*gcm16", "aes*gcm", "aes*gcm128"], keySizes: aesSizes),
+        AlgorithmEntry(
+            .encryption,
+            20,
+            "AES_GCM_16",
+            ["aes*gcm16", "aes*gcm", "aes*gcm128"],
+            keySizes: aesSizes
+        ),
         AlgorithmEntry(.encryption, 28, "CHACHA20_POLY1305", ["chacha20poly1305", "chacha20poly1305compat"]),
         AlgorithmEntry(.encryption, 12, "AES_CBC", ["aes*"], keySizes: aesSizes),
         AlgorithmEntry(.encryption, 11, "NULL", ["null"], supported: false),
@@ -129,7 +135,11 @@ public enum AlgorithmTable {
         entries.filter { $0.type == type && $0.isSupported }.flatMap { entry in
             entry.keywords.prefix(1).flatMap { word in
                 entry.keySizes.isEmpty
-                    ? [word] : entry.keySizes.map { word.split(separator: "*").joined(separator: "\($0)") + (word.hasSuffix("*") ? "\($0)" : "") }
+                    ? [word]
+                    : entry.keySizes.map {
+                        word.split(separator: "*").joined(separator: "\($0)")
+                            + (word.hasSuffix("*") ? "\($0)" : "")
+                    }
             }
         }
     }

@@ -14,7 +14,8 @@ extension Proposal {
         for word in text.split(separator: "-", omittingEmptySubsequences: false) {
             guard let (transform, entry) = AlgorithmTable.transform(keyword: word.lowercased()) else {
                 throw ProposalSyntaxError(
-                    description: "unknown algorithm '\(word)'; accepted: " + Self.acceptedWords(securityProtocol)
+                    description: "unknown algorithm '\(word)'; accepted: "
+                        + Self.acceptedWords(securityProtocol)
                 )
             }
             guard entry.isSupported else {
@@ -51,7 +52,9 @@ extension Proposal {
             )
         }
         if first.isAEAD, securityProtocol == .esp, let extra = transform(of: .integrity) {
-            throw ProposalSyntaxError(description: "\(first) is combined-mode and takes no integrity: drop \(extra)")
+            throw ProposalSyntaxError(
+                description: "\(first) is combined-mode and takes no integrity: drop \(extra)"
+            )
         }
         if !first.isAEAD, transform(of: .integrity) == nil {
             throw ProposalSyntaxError(description: "\(first) needs an integrity algorithm, such as sha256")

@@ -50,7 +50,12 @@ public struct Transform: Hashable, Sendable, CustomStringConvertible {
     public let hasUnknownAttribute: Bool
 
     /// Makes a transform.
-    public init(_ type: TransformType, _ id: UInt16, keyBits: UInt16? = nil, hasUnknownAttribute: Bool = false) {
+    public init(
+        _ type: TransformType,
+        _ id: UInt16,
+        keyBits: UInt16? = nil,
+        hasUnknownAttribute: Bool = false
+    ) {
         self.type = type
         self.id = id
         self.keyBits = keyBits

@@ -73,7 +73,12 @@ public struct RetransmissionPolicy: Hashable, Sendable {
     public var limit: Duration
 
     /// Makes a policy.
-    public init(initial: Duration = .seconds(1), base: Double = 1.8, tries: Int = 5, limit: Duration = .seconds(40)) {
+    public init(
+        initial: Duration = .seconds(1),
+        base: Double = 1.8,
+        tries: Int = 5,
+        limit: Duration = .seconds(40)
+    ) {
         self.initial = initial
         self.base = base
         self.tries = tries
@@ -221,7 +226,9 @@ public struct ConnectionPolicy: Sendable {
     public func origin(of key: String) -> ConfigurationOrigin { keyOrigins[key] ?? origin }
 
     /// The identity that we send from `address`.
-    public func effectiveLocalIdentity(at address: IPAddress) -> Identity { localIdentity ?? .address(address) }
+    public func effectiveLocalIdentity(at address: IPAddress) -> Identity {
+        localIdentity ?? .address(address)
+    }
 
     /// The identity that the peer must prove; nil is any that proves knowledge of the key.
     public var effectiveRemoteIdentity: Identity? {

@@ -4,8 +4,10 @@ public import IPsecTypes
 public enum DefaultProposals {
     /// IKE: combined-mode ciphers first, then AES-CBC with SHA-2 for older devices (RFC 8247).
     public static let ike: [Proposal] = build(
-        ["aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-x25519-ecp384-ecp256-modp2048",
-         "aes256-aes128-sha384-sha256-x25519-ecp384-ecp256-modp2048"],
+        [
+            "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-x25519-ecp384-ecp256-modp2048",
+            "aes256-aes128-sha384-sha256-x25519-ecp384-ecp256-modp2048",
+        ],
         .ike
     )
 

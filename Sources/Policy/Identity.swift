@@ -41,8 +41,11 @@ public enum Identity: Hashable, Sendable, CustomStringConvertible {
         switch type {
         case 1 where data.count == 4, 5 where data.count == 16:
             self = IPAddress(octets: data).map { .address($0) } ?? .other(type: type, data: data)
-        case 2: self = String(validating: data, as: UTF8.self).map { .fqdn($0) } ?? .other(type: type, data: data)
-        case 3: self = String(validating: data, as: UTF8.self).map { .email($0) } ?? .other(type: type, data: data)
+        case 2:
+            self = String(validating: data, as: UTF8.self).map { .fqdn($0) } ?? .other(type: type, data: data)
+        case 3:
+            self =
+                String(validating: data, as: UTF8.self).map { .email($0) } ?? .other(type: type, data: data)
         case 11: self = .keyID(data)
         default: self = .other(type: type, data: data)
         }

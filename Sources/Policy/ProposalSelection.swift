@@ -38,9 +38,12 @@ public struct ProposalRefusal: Error, Hashable, Sendable, CustomStringConvertibl
                 }
             return word
         }
-        let difference = names.isEmpty ? "no common protocol" : "no common " + names.joined(separator: ", no common ")
+        let difference =
+            names.isEmpty ? "no common protocol" : "no common " + names.joined(separator: ", no common ")
         let list = { (proposals: [Proposal]) in
-            proposals.prefix(8).map { $0.description }.joined(separator: " ")
+            // A stranger decides how long an offer is; the line stays readable.
+            let text = proposals.prefix(8).map { $0.description }.joined(separator: " ")
+            return text.utf8.count <= 600 ? text : String(text.prefix(600)) + "…"
         }
         return "\(difference); peer offered \(list(offered)); \(origin) accepts \(list(accepted))"
     }
@@ -115,12 +118,16 @@ extension ProposalRefusal {
     }
 
     /// Checks that a responder's answer is one of our offers with one transform of each type (§2.7).
-    public static func isValidAnswer(_ answer: Proposal, to offers: [Proposal], ignoringGroups: Bool = false) -> Bool {
+    public static func isValidAnswer(_ answer: Proposal, to offers: [Proposal], ignoringGroups: Bool = false)
+        -> Bool
+    {
         guard let offer = offers.first(where: { $0.number == answer.number }),
             offer.securityProtocol == answer.securityProtocol
         else { return false }
         let types: [TransformType] = [.encryption, .prf, .integrity, .keyExchange, .esn]
-        guard answer.transforms.allSatisfy({ offer.transforms.contains($0) && $0.isSupported }) else { return false }
+        guard answer.transforms.allSatisfy({ offer.transforms.contains($0) && $0.isSupported }) else {
+            return false
+        }
         return types.allSatisfy { type in
             let given = answer.transforms(of: type)
             let asked = offer.transforms(of: type)

@@ -6,7 +6,8 @@ public enum SelectorNarrowing {
     ///
     /// The peer's order is kept, so that its first selector, which may be the packet that triggered the
     /// negotiation, stays first.
-    public static func narrow(_ offered: [TrafficSelector], to policy: [TrafficSelector]) -> [TrafficSelector] {
+    public static func narrow(_ offered: [TrafficSelector], to policy: [TrafficSelector]) -> [TrafficSelector]
+    {
         var result = [TrafficSelector]()
         for theirs in offered {
             for mine in policy {

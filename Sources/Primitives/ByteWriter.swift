@@ -37,7 +37,9 @@ public struct ByteWriter: Sendable {
     public mutating func append(_ octets: [UInt8]) { bytes.append(contentsOf: octets) }
 
     /// Appends `count` zero octets.
-    public mutating func zeros(_ count: Int) { bytes.append(contentsOf: repeatElement(0, count: max(0, count))) }
+    public mutating func zeros(_ count: Int) {
+        bytes.append(contentsOf: repeatElement(0, count: max(0, count)))
+    }
 
     /// Overwrites the octet at `offset`; an offset outside of what was written is an error.
     public mutating func patch8(_ value: UInt8, at offset: Int) throws(WireError) {

@@ -21,7 +21,9 @@ extension EntropySource {
     }
 }
 
-/// A reproducible generator for tests and the simulator (splitmix64). Never for keys.
+/// A reproducible generator for tests and the simulator (splitmix64).
+///
+/// Never for keys.
 public struct SeededEntropy: EntropySource {
     private var state: UInt64
 

@@ -28,14 +28,16 @@ public struct Instant: InstantProtocol, Hashable, Sendable {
 }
 
 extension Duration {
-    /// Whole seconds, rounded down.
+    /// Whole seconds, without the fraction.
     public var wholeSeconds: Int64 { components.seconds }
 
     /// Whole milliseconds; saturates instead of overflowing.
     public var wholeMilliseconds: Int64 {
         let (product, overflow) = components.seconds.multipliedReportingOverflow(by: 1000)
         guard !overflow else { return components.seconds < 0 ? .min : .max }
-        return product.addingReportingOverflow(components.attoseconds / 1_000_000_000_000_000).partialValue
+        let (sum, carry) = product.addingReportingOverflow(components.attoseconds / 1_000_000_000_000_000)
+        guard !carry else { return components.seconds < 0 ? .min : .max }
+        return sum
     }
 
     /// Seconds as a fraction.

@@ -11,7 +11,8 @@ enum Entry {
         if arguments.first == "--uri", arguments.count > 2 {
             let option = Array(arguments.prefix(2))
             arguments.removeFirst(2)
-            arguments.insert(contentsOf: option, at: 1)
+            // `check` asks no daemon.
+            if arguments.first != "check" { arguments.insert(contentsOf: option, at: 1) }
         }
         Causeway.main(arguments)
     }

@@ -24,6 +24,7 @@ struct FunctionFinder {
     }
 
     private func keyword(at index: Int) -> String? {
+        guard "fidsv".contains(code[index]) else { return nil }
         if index > 0, isWord(code[index - 1]) || code[index - 1] == "." || code[index - 1] == "`" {
             return nil
         }

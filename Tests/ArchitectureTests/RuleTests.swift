@@ -57,7 +57,7 @@ import Testing
 
     @Test func countsTheLinesOfAFunction() {
         let body = String(repeating: "    a()\n", count: 69)
-        #expect(found("func long(\n) {\n" + body.dropLast(8) + "}").first == nil)
+        #expect(found("func long(\n) {\n" + body.dropLast(16) + "}") == [])
         let violations = found("\nstruct S {\nfunc long(a: () -> Void = {}) {\n" + body + "}\n}")
         #expect(violations == ["Sources/IKECore/File.swift:3: long has 71 lines; a function has at most 70"])
         #expect(found("init?(a: Int) {\n" + body + "}").count == 1)

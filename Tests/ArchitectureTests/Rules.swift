@@ -7,7 +7,9 @@ struct Violation: Equatable, CustomStringConvertible {
     var description: String { "\(path):\(line): \(message)" }
 }
 
-/// The rules that one source file must keep. Each returns every place where it does not.
+/// The rules that one source file must keep.
+///
+/// Each returns every place where it does not.
 enum Rules {
     static let longestFile = 600
     static let longestFunction = 70
@@ -43,7 +45,7 @@ enum Rules {
 
     /// `public import struct A.B` imports A.
     private static func importedModule(_ line: String) -> String? {
-        guard let match = line.firstMatch(of: importLine) else { return nil }
+        guard line.contains("import"), let match = line.firstMatch(of: importLine) else { return nil }
         return String(match.output.1)
     }
 
@@ -51,13 +53,15 @@ enum Rules {
     static func unsafeCode(_ source: SourceText) -> [Violation] {
         guard let module = source.module, ModuleTable.rule(module)?.mayBeUnsafe != true else { return [] }
         let homes = ModuleTable.modules.filter(\.mayBeUnsafe).map(\.name).joined(separator: ", ")
-        return find(unsafeWord, in: source) { "'\($0)' belongs into \(homes) only" }
+        return find(unsafeWord, in: source, marks: ["nsafe", "@", "Opaque", "Unmanaged"]) {
+            "'\($0)' belongs into \(homes) only"
+        }
     }
 
     /// No `try!`, `as!`, force unwrap or implicitly unwrapped optional.
     static func forcedCode(_ source: SourceText) -> [Violation] {
-        find(forcedWord, in: source) { "'\($0)' traps" }
-            + find(forceUnwrap, in: source) { "'\($0)' traps when it is nil" }
+        find(forcedWord, in: source, marks: ["!"]) { "'\($0)' traps" }
+            + find(forceUnwrap, in: source, marks: ["!"]) { "'\($0)' traps when it is nil" }
     }
 
     static func fileLength(_ source: SourceText) -> [Violation] {
@@ -82,7 +86,10 @@ enum Rules {
     /// A type with a module's name makes `Module.Type` mean something else.
     static func typeNames(_ source: SourceText) -> [Violation] {
         source.code.enumerated().compactMap { index, line in
-            guard let match = line.firstMatch(of: typeDeclaration) else { return nil }
+            let words = ["struct", "class", "enum", "actor", "protocol", "typealias"]
+            guard words.contains(where: { line.contains($0) }),
+                let match = line.firstMatch(of: typeDeclaration)
+            else { return nil }
             let name = String(match.output.2)
             guard ModuleTable.rule(name) != nil || ModuleTable.headers.contains(name) else { return nil }
             return Violation(
@@ -96,16 +103,19 @@ enum Rules {
     private static func find(
         _ pattern: Regex<Substring>,
         in source: SourceText,
+        marks: [String],
         message: (Substring) -> String
     ) -> [Violation] {
-        source.code.enumerated().flatMap { index, line in
+        // A regex takes its time: lines without any of the marks cannot match.
+        let candidates = source.code.enumerated().filter { _, line in marks.contains { line.contains($0) } }
+        return candidates.flatMap { index, line in
             line.matches(of: pattern).map { match in
                 Violation(path: source.path, line: index + 1, message: message(match.output))
             }
         }
     }
 
-    // Regexes are not Sendable, so each use makes its own.
+    // Regexes are not Sendable, so each use makes its own. Without `.simple` there is no word boundary in `a.b`.
     private static var importLine: Regex<(Substring, Substring)> {
         // swift-format-ignore
         /^\s*(?:@\w+(?:\([^)]*\))?\s+)*(?:(?:public|package|internal|fileprivate|private)\s+)?import\s+(?:(?:struct|class|enum|protocol|typealias|func|var|let)\s+)?(\w+)/
@@ -113,17 +123,17 @@ enum Rules {
 
     private static var unsafeWord: Regex<Substring> {
         // swift-format-ignore
-        /\bunsafe\b|@unchecked\b|\bUnsafe\w*Pointer\b|\bOpaquePointer\b|\bUnmanaged\b|\bunsafeBitCast\b|\bwithUnsafe\w*|@safe\b|@_\w+/
+        /\bunsafe\b|@unchecked\b|\bUnsafe\w*Pointer\b|\bOpaquePointer\b|\bUnmanaged\b|\bunsafeBitCast\b|\bwithUnsafe\w*|@safe\b|@_(?!lifetime)\w+/.wordBoundaryKind(.simple)
     }
 
-    private static var forcedWord: Regex<Substring> { /\b(?:try|as)!/ }
+    private static var forcedWord: Regex<Substring> { /\b(?:try|as)!/.wordBoundaryKind(.simple) }
 
     private static var forceUnwrap: Regex<Substring> {
-        /(?!(?:try|as)!)\b\w+!(?!=)|[)\]}>]!(?!=)/
+        /(?!(?:try|as)!)\b\w+!(?!=)|[)\]}>]!(?!=)/.wordBoundaryKind(.simple)
     }
 
     private static var typeDeclaration: Regex<(Substring, Substring, Substring)> {
-        /\b(struct|class|enum|actor|protocol|typealias)\s+(\w+)/
+        /\b(struct|class|enum|actor|protocol|typealias)\s+(\w+)/.wordBoundaryKind(.simple)
     }
 }
 

@@ -28,7 +28,9 @@ struct SourceText {
     }
 }
 
-/// Replaces comments and string contents by blanks. Interpolations are blanked with the string around them.
+/// Replaces comments and string contents by blanks.
+///
+/// Interpolations are blanked with the string around them.
 private struct Blanker {
     private let input: [Character]
     private var output: [Character] = []

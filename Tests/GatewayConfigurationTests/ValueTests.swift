@@ -31,6 +31,7 @@ struct ValueTests {
         ("start: ¶ondemand", "did you mean 'on-demand'?; accepted: start, on-demand, passive"),
         ("mode: ResponderOnly, start: ¶start", "contradicts 'mode'; accepted: passive"),
         ("encap: ¶yes", "'yes' is not accepted; expected true or false"),
+        ("encap: ¶false", "raw ESP is not supported yet; accepted: true"),
         ("dpd-delay: ¶30x", "not a duration; accepted: 30, 30s, 500ms, 5m, 1h"),
         ("dpd-delay: ¶0", "1s to 86400s"),
         ("dpd-delay: ¶1500ms1", "not a duration"), ("dpd-delay: ¶''", "not a duration"),
@@ -110,7 +111,7 @@ struct ValueTests {
         #expect(gateway.outerAddresses.isEmpty && gateway.identity == nil && gateway.asn == nil)
         let connection = try #require(try load(gatewayFile()).connections.first)
         #expect(connection.proposals == DefaultProposals.ike && connection.livenessDelay == .seconds(30))
-        #expect(connection.keepaliveInterval == .seconds(20) && !connection.forcesEncapsulation)
+        #expect(connection.keepaliveInterval == .seconds(20) && connection.forcesEncapsulation)
         #expect(connection.retransmission == RetransmissionPolicy())
         let tunnel = try #require(connection.tunnels.first)
         #expect(connection.tunnels.count == 1 && tunnel.name == "branch" && tunnel.start == .start)

@@ -42,11 +42,11 @@ struct YAMLTests {
               b: { address: 192.0.2.3, networks: 10.3.0.0/16 }
             connections:
               a: &c { site: a, psk-file: /k, policy: more }
-              b: { <<: [*c, { policy: base, encap: true }], site: b }
+              b: { <<: [*c, { policy: base, replay-window: 64 }], site: b }
             """
         for text in [yaml, yaml.replacing("\n", with: "\r\n"), "\u{feff}" + yaml] {
             let gateway = try load(text)
-            #expect(gateway.connections.map { $0.forcesEncapsulation } == [false, true])
+            #expect(gateway.connections.flatMap { $0.tunnels }.map { $0.replayWindow } == [1024, 64])
             for connection in gateway.connections {
                 #expect(connection.proposals.first?.description.hasSuffix("ECP_384") == true)
             }

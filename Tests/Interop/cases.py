@@ -427,9 +427,10 @@ def stock_swanctl(lab):
     expect("branch" in scene.a.swanctl("--list-conns").stdout, "--list-conns does not show the connection")
     sas = scene.a.swanctl("--list-sas").stdout
     expect("ESTABLISHED" in sas and "INSTALLED" in sas and "10.2.0.0/24" in sas, f"--list-sas: {sas[-200:]}")
-    for option, word in (("--stats", "uptime"), ("--version", "swanctl" if not scene.a.own else "causeway")):
-        answer = scene.a.swanctl(option)
-        expect(answer.returncode == 0 and word in answer.stdout.lower(), f"{option}: {last_line(answer.stdout)}")
+    daemon = "charon" if not scene.a.own else "causewayd"
+    for options, word in ((["--stats"], "uptime"), (["--version", "--daemon"], daemon)):
+        answer = scene.a.swanctl(*options)
+        expect(answer.returncode == 0 and word in answer.stdout.lower(), f"{options}: {last_line(answer.stdout)}")
     if scene.a.own:
         expect(scene.a.swanctl("--terminate", "--ike", "branch").returncode == 0, "swanctl --terminate failed")
         expect(scene.a.swanctl("--initiate", "--child", "branch").returncode == 0, "swanctl --initiate failed")

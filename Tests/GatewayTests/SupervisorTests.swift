@@ -1,0 +1,147 @@
+import IKECore
+import Policy
+import Primitives
+import Testing
+
+@testable import Gateway
+
+@Suite struct SupervisorTests {
+    private let key = TunnelKey(connection: "branch", tunnel: "net")
+    private let start = Instant.zero
+
+    private func supervisor(_ mode: StartMode, canInitiate: Bool = true) -> Supervisor {
+        var supervisor = Supervisor(entropy: SeededEntropy(seed: 7))
+        supervisor.setTunnels([(key, mode, canInitiate)], at: start)
+        return supervisor
+    }
+
+    private func seconds(_ count: Double) -> Instant {
+        start.advanced(by: .milliseconds(Int64(count * 1000)))
+    }
+
+    @Test func startsAtOnceWhatShallBeUp() {
+        var supervisor = supervisor(.start)
+        #expect(supervisor.deadline == start)
+        #expect(supervisor.takeDue(at: start) == [key])
+        #expect(supervisor.takeDue(at: seconds(100)).isEmpty)
+    }
+
+    @Test(arguments: [StartMode.onDemand, .passive]) func waitsForATrigger(_ mode: StartMode) {
+        var supervisor = supervisor(mode)
+        #expect(supervisor.takeDue(at: seconds(100)).isEmpty)
+        supervisor.trigger(key, at: seconds(1))
+        #expect(supervisor.takeDue(at: seconds(1)) == (mode == .onDemand ? [key] : []))
+    }
+
+    @Test func neverInitiatesWithoutAnAddress() {
+        var supervisor = supervisor(.start, canInitiate: false)
+        supervisor.trigger(key, at: start)
+        #expect(supervisor.takeDue(at: seconds(100)).isEmpty)
+    }
+
+    @Test func backsOffWithJitterUpToAMinute() throws {
+        var supervisor = supervisor(.start)
+        var now = start
+        var waits = [Double]()
+        for _ in 0..<40 {
+            #expect(supervisor.takeDue(at: now) == [key])
+            supervisor.attemptFailed(key, cause: .halfOpenExpired, at: now)
+            let next = try #require(supervisor.deadline)
+            waits.append(now.duration(to: next).fractionalSeconds)
+            now = next
+        }
+        #expect(waits.allSatisfy { $0 >= 0.5 && $0 <= 60.5 })
+        #expect((waits.first ?? 99) <= 2.5)
+        #expect((waits.max() ?? 0) > 30)
+        #expect(Set(waits).count > 20)
+    }
+
+    @Test func comesBackSoonAfterGoingDown() throws {
+        var supervisor = supervisor(.start)
+        _ = supervisor.takeDue(at: start)
+        supervisor.childUp(key)
+        #expect(supervisor.entries[key]?.phase == .up(1))
+        supervisor.childDown(key, cause: .peerDeleted, at: seconds(10))
+        let next = try #require(supervisor.deadline)
+        #expect(next > seconds(10) && next <= seconds(11))
+        #expect(supervisor.entries[key]?.lastCause == "deleted by the peer")
+    }
+
+    @Test func aSecondChildKeepsTheTunnelUp() {
+        var supervisor = supervisor(.start)
+        supervisor.childUp(key)
+        supervisor.childUp(key)
+        supervisor.childDown(key, cause: .peerDeleted, at: start)
+        #expect(supervisor.entries[key]?.phase == .up(1))
+    }
+
+    @Test func staysDownWhenAUserTookItDown() {
+        var supervisor = supervisor(.start)
+        supervisor.childUp(key)
+        supervisor.holdDown(key)
+        supervisor.childDown(key, cause: .localRequest, at: start)
+        supervisor.trigger(key, at: start)
+        #expect(supervisor.takeDue(at: seconds(1000)).isEmpty)
+        supervisor.request(key, at: seconds(1000))
+        #expect(supervisor.takeDue(at: seconds(1000)) == [key])
+    }
+
+    @Test func aFailedAttemptBesideALivingTunnelChangesNothing() {
+        var supervisor = supervisor(.start)
+        supervisor.childUp(key)
+        supervisor.attemptFailed(key, cause: .halfOpenExpired, at: start)
+        #expect(supervisor.entries[key]?.phase == .up(1))
+    }
+
+    @Test func boundsHandshakesInFlight() {
+        var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
+        let keys = (0..<200).map { TunnelKey(connection: "c\($0)", tunnel: "t") }
+        supervisor.setTunnels(keys.map { ($0, .start, true) }, at: start)
+        let first = supervisor.takeDue(at: start)
+        #expect(first.count == Supervisor.maximumInFlight)
+        #expect(supervisor.takeDue(at: start).isEmpty)
+        for key in first.prefix(10) { supervisor.childUp(key) }
+        #expect(supervisor.takeDue(at: start).count == 10)
+    }
+
+    @Test func reloadKeepsWhatStays() {
+        var supervisor = supervisor(.start)
+        supervisor.childUp(key)
+        let other = TunnelKey(connection: "new", tunnel: "net")
+        supervisor.setTunnels([(key, .start, true), (other, .passive, true)], at: seconds(5))
+        #expect(supervisor.entries[key]?.phase == .up(1))
+        #expect(supervisor.entries[other]?.phase == .idle)
+        supervisor.setTunnels([(other, .start, true)], at: seconds(6))
+        #expect(supervisor.entries[key] == nil)
+        #expect(supervisor.takeDue(at: seconds(6)) == [other])
+    }
+}
+
+@Suite struct LogThrottleTests {
+    @Test func letsOneLineThroughInTenSecondsAndCountsTheRest() {
+        var throttle = LogThrottle()
+        let start = Instant.zero
+        #expect(throttle.admit("a", at: start) == 0)
+        for _ in 0..<1000 { #expect(throttle.admit("a", at: start.advanced(by: .seconds(9))) == nil) }
+        #expect(throttle.admit("b", at: start) == 0)
+        #expect(throttle.admit("a", at: start.advanced(by: .seconds(10))) == 1000)
+    }
+
+    @Test func isBoundedInReasons() {
+        var throttle = LogThrottle()
+        let admitted = (0..<10_000).filter { throttle.admit("reason \($0)", at: .zero) != nil }
+        #expect(admitted.count == 512)
+    }
+}
+
+@Suite struct SystemVersionTests {
+    @Test(
+        arguments: [
+            (0, "1970-01-01 00:00:00 UTC"), (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"), (1_795_554_000, "2026-11-24 21:00:00 UTC"),
+        ] as [(Int64, String)]
+    )
+    func writesCalendarTime(_ seconds: Int64, _ text: String) {
+        #expect(SystemVersion.calendarText(seconds) == text)
+    }
+}
