@@ -1,71 +1,109 @@
-# Causeway: what to run. `make demo` and `make test` do all the set-up themselves (root, Debian, Swift >= 6.3).
+# Causeway: build, test, demonstrate, install.  `make` alone says what there is.
+
 SWIFT   ?= swift
+PYTHON  ?= python3
 PREFIX  ?= /usr/local
+SYSCONFDIR ?= /etc
 DESTDIR ?=
-BUILD   := .build/release
-# One build serves programs and tests.
-FLAGS   := -c release -Xswiftc -enable-testing
-PACKAGES := libssl-dev libsodium-dev pkg-config gcc libc6-dev iproute2 iputils-ping nftables tcpdump python3 ca-certificates
+# Where systemd looks for what belongs to locally installed software.
+UNITDIR    ?= $(SYSCONFDIR)/systemd/system
+SYSUSERSDIR ?= $(SYSCONFDIR)/sysusers.d
+TMPFILESDIR ?= $(SYSCONFDIR)/tmpfiles.d
+SYSCTLDIR  ?= $(SYSCONFDIR)/sysctl.d
+MANDIR     ?= $(PREFIX)/share/man
+DOCDIR     ?= $(PREFIX)/share/doc/causeway
 
-.PHONY: all deps peers build demo test test-long bench interop-tests install uninstall fmt lint clean
+# Tests, demo and interop use one and the same release build; what is installed or measured is built without test access.
+TESTABLE = -c release -Xswiftc -enable-testing
+PRODUCT  = -c release --static-swift-stdlib --scratch-path .build-product
+PROGRAMS = causewayd causeway
+FORMATTED = Package.swift Sources Tests
 
-all: build
+.PHONY: help deps programs build product demo demo-down test test-long interop-tests harness-tests bench install uninstall fmt lint clean
+
+help:
+	@echo "make deps           install what building and testing need, say what is missing"
+	@echo "make build          programs and tests, release"
+	@echo "make demo           a tunnel to strongSwan in namespaces; KEEP=1 leaves it up, make demo-down ends it"
+	@echo "make test           everything: build, lint, units, interop; at most 40 minutes"
+	@echo "make test-long      the same, then the interop cases five times more"
+	@echo "make interop-tests  the interop cases alone; CASES='nat* no-leak' chooses"
+	@echo "make bench          throughput and CPU next to strongSwan's userspace ESP"
+	@echo "make install        programs, manual pages, systemd files (PREFIX, DESTDIR); make uninstall"
+	@echo "make fmt lint       format the sources, check the format"
 
 deps:
-	@Tests/deps.sh $(PACKAGES)
+	@SWIFT="$(SWIFT)" .ci/deps
 
-peers: deps
-	@python3 Tests/Interop/peers.py fetch
+programs:
+	@for p in $(PROGRAMS); do $(SWIFT) build $(TESTABLE) --product $$p || exit 1; done
 
-build: deps
-	$(SWIFT) build $(FLAGS) --build-tests
+build:
+	$(SWIFT) build $(TESTABLE) --build-tests
 
-demo: build peers
-	@python3 Tests/Interop/demo.py
+product:
+	@for p in $(PROGRAMS); do $(SWIFT) build $(PRODUCT) --product $$p || exit 1; done
 
-test: deps peers
-	@SWIFT="$(SWIFT)" Tests/test.sh
+demo: programs
+	@$(PYTHON) Tests/Interop/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
-# Sanitizer builds of the unit and simulator tests; needs as root what `make test` needs.
-test-long: test
-	$(SWIFT) test --sanitize=address --scratch-path .build-address --disable-xctest
-	$(SWIFT) test --sanitize=thread --scratch-path .build-thread --disable-xctest
+demo-down:
+	@$(PYTHON) Tests/Interop/demo.py --down
 
-# TCP through the tunnel beside strongSwan's kernel-libipsec in the same run.
-bench: build peers
-	@python3 Tests/Interop/bench.py
+test:
+	@SWIFT="$(SWIFT)" $(PYTHON) Tests/Interop/suite.py
 
-interop-tests: build peers
-	@python3 Tests/Interop/run.py
+test-long:
+	@SWIFT="$(SWIFT)" $(PYTHON) Tests/Interop/suite.py --long
 
-install:
-	$(SWIFT) build -c release --product causewayd
-	$(SWIFT) build -c release --product causeway
-	install -D -m 0755 $(BUILD)/causewayd $(DESTDIR)$(PREFIX)/sbin/causewayd
-	install -D -m 0755 $(BUILD)/causeway $(DESTDIR)$(PREFIX)/bin/causeway
-	sed 's|@PREFIX@|$(PREFIX)|g' systemd/causewayd.service | install -D -m 0644 /dev/stdin $(DESTDIR)/etc/systemd/system/causewayd.service
-	install -D -m 0644 systemd/sysusers.d/causeway.conf $(DESTDIR)/usr/lib/sysusers.d/causeway.conf
-	install -D -m 0644 systemd/tmpfiles.d/causeway.conf $(DESTDIR)/usr/lib/tmpfiles.d/causeway.conf
-	install -D -m 0644 systemd/sysctl.d/60-causeway.conf $(DESTDIR)/usr/lib/sysctl.d/60-causeway.conf
-	install -D -m 0644 Docs/causewayd.8 $(DESTDIR)$(PREFIX)/share/man/man8/causewayd.8
-	install -D -m 0644 Docs/causeway.1 $(DESTDIR)$(PREFIX)/share/man/man1/causeway.1
-	install -D -m 0644 Docs/gateway.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/gateway.yaml.5
-	install -d -m 0700 $(DESTDIR)/etc/causeway/psk
-	install -D -m 0644 Config/gateway.yaml $(DESTDIR)/etc/causeway/gateway.yaml.sample
+# Not made here: `make test` has built them, and a build of its own would have other flags.
+interop-tests:
+	@$(PYTHON) Tests/Interop/run.py $(CASES)
 
-# The configuration and its secrets stay.
+# The same cases with strongSwan in place of causewayd: what fails here is a fault of the harness.
+harness-tests:
+	@CAUSEWAY_SUBJECT=strongswan $(PYTHON) Tests/Interop/run.py $(CASES)
+
+bench: product
+	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Tests/Interop/bench.py
+
+# Nothing is started or enabled; an existing configuration stays as it is.
+install: product
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR) \
+	  $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(SYSCTLDIR) $(DESTDIR)$(MANDIR)/man1 \
+	  $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
+	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/causeway
+	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/causeway/psk
+	install -m 0755 .build-product/release/causewayd $(DESTDIR)$(PREFIX)/sbin/causewayd
+	install -m 0755 .build-product/release/causeway $(DESTDIR)$(PREFIX)/bin/causeway
+	install -m 0644 Docs/causewayd.8 $(DESTDIR)$(MANDIR)/man8/causewayd.8
+	install -m 0644 Docs/causeway.1 $(DESTDIR)$(MANDIR)/man1/causeway.1
+	install -m 0644 Docs/gateway.yaml.5 $(DESTDIR)$(MANDIR)/man5/gateway.yaml.5
+	install -m 0644 LICENSE README.md Config/gateway.yaml $(DESTDIR)$(DOCDIR)/
+	sed -e 's|/usr/local/|$(PREFIX)/|g' -e 's|/etc/causeway|$(SYSCONFDIR)/causeway|g' systemd/causewayd.service > $(DESTDIR)$(UNITDIR)/causewayd.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/causewayd.service
+	install -m 0644 systemd/sysusers.d/causeway.conf $(DESTDIR)$(SYSUSERSDIR)/causeway.conf
+	install -m 0644 systemd/tmpfiles.d/causeway.conf $(DESTDIR)$(TMPFILESDIR)/causeway.conf
+	install -m 0644 systemd/sysctl.d/60-causeway.conf $(DESTDIR)$(SYSCTLDIR)/60-causeway.conf
+	@if [ -e $(DESTDIR)$(SYSCONFDIR)/causeway/gateway.yaml ]; then echo "kept $(DESTDIR)$(SYSCONFDIR)/causeway/gateway.yaml"; \
+	  else install -m 0640 Config/gateway.yaml $(DESTDIR)$(SYSCONFDIR)/causeway/gateway.yaml; fi
+	@if [ -z "$(DESTDIR)" ] && command -v systemd-sysusers >/dev/null; then \
+	  systemd-sysusers $(SYSUSERSDIR)/causeway.conf && chgrp -R causeway $(SYSCONFDIR)/causeway && chown -R causeway $(SYSCONFDIR)/causeway/psk; fi
+	@echo "next: edit $(SYSCONFDIR)/causeway/gateway.yaml, causeway check, sysctl --system, systemctl enable --now causewayd"
+
+# What was configured stays: $(SYSCONFDIR)/causeway.
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/causewayd $(DESTDIR)$(PREFIX)/bin/causeway
-	rm -f $(DESTDIR)/etc/systemd/system/causewayd.service $(DESTDIR)/usr/lib/sysusers.d/causeway.conf
-	rm -f $(DESTDIR)/usr/lib/tmpfiles.d/causeway.conf $(DESTDIR)/usr/lib/sysctl.d/60-causeway.conf
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/causewayd.8 $(DESTDIR)$(PREFIX)/share/man/man1/causeway.1
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man5/gateway.yaml.5 $(DESTDIR)/etc/causeway/gateway.yaml.sample
+	rm -f $(DESTDIR)$(PREFIX)/sbin/causewayd $(DESTDIR)$(PREFIX)/bin/causeway $(DESTDIR)$(MANDIR)/man8/causewayd.8 \
+	  $(DESTDIR)$(MANDIR)/man1/causeway.1 $(DESTDIR)$(MANDIR)/man5/gateway.yaml.5 $(DESTDIR)$(UNITDIR)/causewayd.service \
+	  $(DESTDIR)$(SYSUSERSDIR)/causeway.conf $(DESTDIR)$(TMPFILESDIR)/causeway.conf $(DESTDIR)$(SYSCTLDIR)/60-causeway.conf
+	rm -rf $(DESTDIR)$(DOCDIR)
+	@echo "kept $(DESTDIR)$(SYSCONFDIR)/causeway"
 
 fmt:
-	$(SWIFT) format -i -r Package.swift Sources Tests
+	$(SWIFT) format -i -r -p $(FORMATTED)
 
 lint:
-	$(SWIFT) format lint --strict -r Package.swift Sources Tests
+	$(SWIFT) format lint --strict -r -p $(FORMATTED)
 
 clean:
-	rm -rf .build .build-* .lab
+	rm -rf .build .build-product .lab

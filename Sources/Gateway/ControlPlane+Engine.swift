@@ -27,6 +27,14 @@ extension ControlPlane {
     }
 
     private func drainOutputs() {
+        repeat {
+            carryOutOutputs()
+            guard let id = uselessIKEs.popLast() else { return }
+            engine.handle(.terminateIKE(id: id, cause: .lastChildGone), at: MonotonicClock.now())
+        } while true
+    }
+
+    private func carryOutOutputs() {
         while let output = engine.nextOutput() {
             switch output {
             case .transmit(let datagram):
@@ -65,6 +73,8 @@ extension ControlPlane {
         case .childDown(let ike, let child, let cause):
             let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
             supervisor.childDown(key, cause: cause, at: now)
+            // Without CREATE_CHILD_SA such an IKE_SA cannot carry traffic again: a new one will.
+            if ike.children.isEmpty, ike.state == .established { uselessIKEs.append(ike.id) }
             publishChild(ike, child, isUp: false)
         case .attemptFailed(let connection, let tunnel, let isInitiator, _, let cause):
             guard let connection, let tunnel, isInitiator else { break }

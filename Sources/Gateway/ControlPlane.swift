@@ -63,6 +63,7 @@ public actor ControlPlane: DispatchQueueActor {
     var leaksPrevented: UInt64 = 0
     var tunnelIDs: [TunnelKey: UInt32] = [:]
     var pending: [PendingCommand] = []
+    var uselessIKEs: [UInt32] = []
     var isCounting = false
     var lastWatchdog = Instant.zero
     var stopping: Stopping?

@@ -183,7 +183,6 @@ extension Established {
             let answered = peerDeletes(delete.spis, common, &context)
             if !answered.isEmpty { answer.append(.delete(.esp(answered))) }
         }
-        let transition = reply(answer, &self, &context)
-        return endIfUseless(common, &context) ?? transition
+        return reply(answer, &self, &context)
     }
 }

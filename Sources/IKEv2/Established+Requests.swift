@@ -104,19 +104,13 @@ extension Established {
         return .stay
     }
 
-    /// Without CREATE_CHILD_SA an IKE_SA whose last CHILD_SA is gone cannot carry traffic again: a new one will.
-    mutating func endIfUseless(_ common: SACommon, _ context: inout EngineContext) -> Transition? {
-        guard children.isEmpty, hadChild, closing == nil else { return nil }
-        return terminate(.lastChildGone, common, &context)
-    }
-
     /// The response to our request came.
     mutating func complete(_ common: SACommon, _ context: inout EngineContext) -> Transition {
         guard let (_, task) = outstanding else { return .stay }
         outstanding = nil
         switch task {
         case .livenessCheck, .deleteChildren:
-            return endIfUseless(common, &context) ?? sendNext(common, &context)
+            return sendNext(common, &context)
         case .deleteIKE:
             return close(closing ?? .localRequest, common, &context)
         }

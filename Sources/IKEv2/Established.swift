@@ -18,10 +18,7 @@ struct Established {
     let nat: NATDetection
     let encapsulation: Encapsulation
     let establishedAt: Instant
-    var children: [ChildSA] = [] {
-        didSet { if !children.isEmpty { hadChild = true } }
-    }
-    private(set) var hadChild = false
+    var children: [ChildSA] = []
 
     /// The message ID of our next request.
     var nextRequestID: UInt32

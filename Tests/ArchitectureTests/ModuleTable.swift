@@ -5,86 +5,110 @@ struct ModuleRule {
         case pure
         /// External packages, but not the system.
         case external
-        /// Everything that the table names, and the system.
+        /// Everything that the table names.
         case system
     }
 
     let name: String
     let kind: Kind
-    /// Targets of ours and external modules; the system's modules come with the kind.
+    /// Targets of ours and products of other packages: what Package.swift gives this target.
     let imports: Set<String>
+    /// Modules that come with the compiler and the system.
+    let system: Set<String>
     /// `unsafe`, `@unchecked` and pointers may appear.
     let mayBeUnsafe: Bool
 
-    init(_ name: String, _ kind: Kind, _ imports: Set<String>, unsafe mayBeUnsafe: Bool = false) {
+    init(
+        _ name: String,
+        _ kind: Kind,
+        _ imports: Set<String>,
+        system: Set<String> = [],
+        unsafe mayBeUnsafe: Bool = false
+    ) {
         self.name = name
         self.kind = kind
         self.imports = imports
+        self.system = system
         self.mayBeUnsafe = mayBeUnsafe
     }
 
-    var allowed: Set<String> {
-        kind == .system ? imports.union(ModuleTable.systemModules) : imports
-    }
+    var allowed: Set<String> { imports.union(system) }
 }
 
 /// The layers of the project, lowest first.
 ///
 /// A line is added here before a file imports something new.
 enum ModuleTable {
-    static let systemModules: Set<String> = ["Foundation", "Dispatch", "Glibc", "Synchronization"]
-    static let collections: Set<String> = ["Collections", "DequeModule", "HeapModule", "OrderedCollections"]
-    /// Targets that consist of C headers only.
+    /// The products of swift-collections that a pure target may use.
+    static let collections: Set<String> = ["DequeModule", "HeapModule"]
+    /// Targets that consist of C only.
     static let headers: Set<String> = ["COpenSSL", "CSodium", "CLinux"]
 
     static let modules: [ModuleRule] = [
         ModuleRule("Primitives", .pure, []),
         ModuleRule("IPPackets", .pure, ["Primitives"]),
-        ModuleRule("Cryptography", .system, ["COpenSSL", "CSodium", "Primitives"], unsafe: true),
+        ModuleRule(
+            "Cryptography",
+            .system,
+            ["COpenSSL", "CSodium", "Primitives"],
+            system: ["Synchronization"],
+            unsafe: true
+        ),
         ModuleRule("IPsecTypes", .pure, ["Primitives", "IPPackets", "Cryptography"]),
-        ModuleRule("IKEMessages", .pure, ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
-        ModuleRule("Policy", .pure, ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
-        ModuleRule("IKECore", .pure, ikeBase.union(["IKEMessages", "Policy"])),
-        ModuleRule("IKEv2", .pure, ikeBase.union(["IKEMessages", "Policy", "IKECore"])),
-        ModuleRule("ESP", .pure, ["Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),
+        ModuleRule("IKEMessages", .pure, vocabulary),
+        ModuleRule("Policy", .pure, vocabulary),
+        ModuleRule("IKECore", .pure, vocabulary.union(["IKEMessages", "Policy", "HeapModule"])),
+        ModuleRule("IKEv2", .pure, vocabulary.union(["IKEMessages", "Policy", "IKECore", "DequeModule"])),
+        ModuleRule("ESP", .pure, vocabulary),
         ModuleRule(
             "PacketPump",
             .system,
-            ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "ESP", "CLinux"],
+            vocabulary.union(["ESP", "CLinux"]),
+            system: ["Dispatch", "Synchronization"],
             unsafe: true
         ),
-        ModuleRule("LinuxIO", .system, ["CLinux", "Primitives", "IPPackets"], unsafe: true),
-        ModuleRule("Vici", .pure, ["Primitives"]),
         ModuleRule(
-            "GatewayConfiguration",
-            .external,
-            ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "Policy", "Yams"]
+            "LinuxIO",
+            .system,
+            ["CLinux", "Primitives", "IPPackets"],
+            system: ["Dispatch", "Glibc", "Synchronization"],
+            unsafe: true
         ),
+        ModuleRule("Vici", .pure, ["Primitives"]),
+        ModuleRule("GatewayConfiguration", .external, vocabulary.union(["Policy", "Yams"])),
         ModuleRule(
             "Gateway",
             .system,
-            ikeBase.union([
+            vocabulary.union([
                 "IKEMessages", "Policy", "IKECore", "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici",
-                "GatewayConfiguration", "Logging",
-            ])
+                "GatewayConfiguration", "Logging", "DequeModule",
+            ]),
+            system: ["Dispatch", "Synchronization"]
         ),
         ModuleRule(
             "causewayd",
             .system,
-            ["Gateway", "GatewayConfiguration", "LinuxIO", "Logging", "ArgumentParser"]
+            ["Gateway", "GatewayConfiguration", "LinuxIO", "Logging", "ArgumentParser"],
+            system: ["Dispatch"]
         ),
         ModuleRule(
             "causeway",
             .system,
-            ["Vici", "GatewayConfiguration", "LinuxIO", "Primitives", "ArgumentParser"]
+            ["Vici", "GatewayConfiguration", "LinuxIO", "Primitives", "ArgumentParser"],
+            system: ["Foundation"]
         ),
     ]
 
-    private static let ikeBase: Set<String> = collections.union([
-        "Primitives", "IPPackets", "Cryptography", "IPsecTypes",
-    ])
+    /// What both planes share.
+    private static let vocabulary: Set<String> = ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]
 
     static func rule(_ name: String) -> ModuleRule? {
         modules.first { $0.name == name }
+    }
+
+    /// Every module that some file can name.
+    static let names: Set<String> = modules.reduce(into: headers) { names, module in
+        names.formUnion(module.allowed)
+        names.insert(module.name)
     }
 }

@@ -13,7 +13,9 @@ import Testing
         ("ESP", "import IKEMessages"), ("IPPackets", "package import IPsecTypes"),
         ("IKEMessages", "  @preconcurrency public import Logging"),
         ("Primitives", "import struct Foundation.Data"),
-        ("LinuxIO", "import Gateway"), ("Cryptography", "import CLinux"), ("Unheard", "let a = 1"),
+        ("IKECore", "import OrderedCollections"),
+        ("Gateway", "import Foundation"), ("LinuxIO", "import Gateway"), ("Cryptography", "import CLinux"),
+        ("Unheard", "let a = 1"),
     ])
     func findsAForbiddenImport(_ module: String, _ line: String) {
         let violations = found("\n" + line, in: module)
@@ -22,8 +24,17 @@ import Testing
         #expect(violations.first?.hasPrefix("Sources/\(module)/File.swift:\(number): ") == true)
     }
 
+    @Test func namesFileLineAndWhatIsAllowed() {
+        let expected =
+            "Sources/Vici/File.swift:2: Vici, which is pure, may not import Glibc; it may import Primitives"
+        #expect(found("import Primitives\nimport Glibc", in: "Vici") == [expected])
+        #expect(found("\nf(try! a())") == ["Sources/IKECore/File.swift:2: 'try!' traps"])
+        let unsafe = "Sources/ESP/File.swift:1: 'unsafe' belongs into Cryptography, PacketPump, LinuxIO only"
+        #expect(found("let a = unsafe b", in: "ESP") == [unsafe])
+    }
+
     @Test func acceptsWhatTheTableAllows() {
-        let text = "public import Primitives\nimport DequeModule\nlet important = 1\n// import Foundation"
+        let text = "public import Primitives\nimport HeapModule\nlet important = 1\n// import Foundation"
         #expect(found(text) == [])
         #expect(found("import Glibc\nimport CLinux", in: "LinuxIO") == [])
     }
@@ -39,7 +50,8 @@ import Testing
 
     @Test(arguments: [
         "let a = try! b()", "let a = b as! C", "let a = b!", "let a = b()!", "let a = b[0]!.c", "var a: Int!",
-        "f(a!, b)", "let a = b!\n",
+        "f(a!, b)", "let a = b!\n", "let a = \"no! \\(b!) no!\"", "let a = `b`!", "a! += 1",
+        "let a = #\"\\#(b(\"!\")!)!\"#", "let a = \"\"\"\n  no! \\(b!)\n  \"\"\"",
     ])
     func findsWhatTraps(_ line: String) {
         #expect(found(line).count == 1)
@@ -74,10 +86,38 @@ import Testing
 
     @Test(arguments: [
         "struct ESP {}", "public enum Policy {", "final class Gateway {", "typealias Vici = Int",
+        "protocol Logging {",
     ])
     func findsATypeNamedAsAModule(_ line: String) {
         #expect(found(line).count == 1)
         #expect(found("struct ESPPacket {}\nlet policy = Policy.self") == [])
+    }
+
+    @Test func findsWhereManifestAndTableDisagree() {
+        let text = """
+            let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
+            func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {}
+            module("A", []),
+            program(
+                "B",
+                ["A", "C", heap]
+            ),
+            module("E", []),
+            """
+        let manifest = PackageManifest(text)
+        #expect(manifest.targets.map(\.name) == ["A", "B", "E"])
+        let rules = [
+            ModuleRule("A", .pure, []), ModuleRule("B", .pure, ["A", "D", "HeapModule"]),
+            ModuleRule("F", .pure, []),
+        ]
+        #expect(
+            manifest.violations(against: rules).map(\.description) == [
+                "Package.swift:1: no target F, which the module table names",
+                "Package.swift:4: B depends on C, which the module table does not allow",
+                "Package.swift:4: B does not depend on D, which the module table allows",
+                "Package.swift:8: E is not in the module table",
+            ]
+        )
     }
 
     @Test func findsBannedWords() {

@@ -44,7 +44,7 @@ enum Rules {
     }
 
     /// `public import struct A.B` imports A.
-    private static func importedModule(_ line: String) -> String? {
+    static func importedModule(_ line: String) -> String? {
         guard line.contains("import"), let match = line.firstMatch(of: importLine) else { return nil }
         return String(match.output.1)
     }
@@ -91,7 +91,7 @@ enum Rules {
                 let match = line.firstMatch(of: typeDeclaration)
             else { return nil }
             let name = String(match.output.2)
-            guard ModuleTable.rule(name) != nil || ModuleTable.headers.contains(name) else { return nil }
+            guard ModuleTable.names.contains(name) else { return nil }
             return Violation(
                 path: source.path,
                 line: index + 1,
@@ -129,7 +129,7 @@ enum Rules {
     private static var forcedWord: Regex<Substring> { /\b(?:try|as)!/.wordBoundaryKind(.simple) }
 
     private static var forceUnwrap: Regex<Substring> {
-        /(?!(?:try|as)!)\b\w+!(?!=)|[)\]}>]!(?!=)/.wordBoundaryKind(.simple)
+        /(?!(?:try|as)!)\b\w+!(?!=)|[)\]}>`"]!(?!=)/.wordBoundaryKind(.simple)
     }
 
     private static var typeDeclaration: Regex<(Substring, Substring, Substring)> {

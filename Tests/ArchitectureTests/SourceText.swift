@@ -30,7 +30,7 @@ struct SourceText {
 
 /// Replaces comments and string contents by blanks.
 ///
-/// Interpolations are blanked with the string around them.
+/// Interpolations stay: they are code.
 private struct Blanker {
     private let input: [Character]
     private var output: [Character] = []
@@ -101,8 +101,8 @@ private struct Blanker {
                 return
             }
             if isNext("\\" + marks + "(") {
-                blank(hashes + 2)
-                blankInterpolation()
+                blank(hashes + 1)
+                copyInterpolation()
             } else if isNext("\\" + marks) {
                 blank(hashes + 2)
             } else if quote.count == 1, input[position] == "\n" {
@@ -113,16 +113,18 @@ private struct Blanker {
         }
     }
 
-    private mutating func blankInterpolation() {
-        var depth = 1
-        while depth > 0, position < input.count {
+    /// From the opening parenthesis to its closing one, both included.
+    private mutating func copyInterpolation() {
+        var depth = 0
+        repeat {
             if let hashes = stringStart() {
                 blankString(hashes: hashes)
                 continue
             }
             if input[position] == "(" { depth += 1 }
             if input[position] == ")" { depth -= 1 }
-            blank()
-        }
+            output.append(input[position])
+            position += 1
+        } while depth > 0 && position < input.count
     }
 }

@@ -10,7 +10,7 @@ import time
 
 from lab import LabError, socket_in
 
-ETH_P_ALL, ETH_P_IP, PACKET_OUTGOING = 3, 0x0800, 4
+ETH_P_ALL, ETH_P_IP, PACKET_OUTGOING, SO_RCVBUFFORCE = 3, 0x0800, 4, 33
 
 
 def checksum(data):
@@ -209,7 +209,7 @@ class Observer:
         self.frames = collections.deque(maxlen=keep)
         self.running = True
         self.socket = socket_in(lab.space(role), socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self.socket.bind((device, ETH_P_ALL))
         self.socket.settimeout(0.1)
         self.thread = threading.Thread(target=self._listen, daemon=True)
