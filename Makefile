@@ -44,13 +44,13 @@ build:
 product:
 	@for p in $(PROGRAMS); do $(SWIFT) build $(PRODUCT) --product $$p || exit 1; done
 
-demo: programs
+demo: deps programs
 	@$(PYTHON) Tests/Interop/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
 demo-down:
 	@$(PYTHON) Tests/Interop/demo.py --down
 
-test:
+test: deps
 	@SWIFT="$(SWIFT)" $(PYTHON) Tests/Interop/suite.py
 
 test-long:

@@ -37,7 +37,7 @@ public struct IKEKeys: Sendable {
     /// Opens and seals messages from the responder.
     public let responderCipher: MessageCipher
 
-    /// SKEYSEED = prf(Ni | Nr, g^ir); {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
+    /// Keys of the first IKE_SA: SKEYSEED = prf(Ni | Nr, g^ir); {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
     /// prf+(SKEYSEED, Ni | Nr | SPIi | SPIr).
     public init(
         suite: IKESuite,
@@ -49,6 +49,45 @@ public struct IKEKeys: Sendable {
     ) throws(CryptoError) {
         let nonces = initiatorNonce + responderNonce
         let seed = try PRF.compute(suite.prf, key: .bytes(nonces), [.secret(sharedSecret)])
+        try self.init(
+            suite: suite,
+            seed: seed,
+            nonces: nonces,
+            initiatorSPI: initiatorSPI,
+            responderSPI: responderSPI
+        )
+    }
+
+    /// Keys of an IKE_SA that replaces another: SKEYSEED = prf(SK_d (old), g^ir | Ni | Nr) with the old PRF
+    /// (RFC 7296 §2.18).
+    public init(
+        rekeying old: IKEKeys,
+        oldPRF: PRFAlgorithm,
+        suite: IKESuite,
+        sharedSecret: SecretKey,
+        initiatorNonce: [UInt8],
+        responderNonce: [UInt8],
+        initiatorSPI: IKESPI,
+        responderSPI: IKESPI
+    ) throws(CryptoError) {
+        let nonces = initiatorNonce + responderNonce
+        let seed = try PRF.compute(oldPRF, key: .secret(old.skD), [.secret(sharedSecret), .bytes(nonces)])
+        try self.init(
+            suite: suite,
+            seed: seed,
+            nonces: nonces,
+            initiatorSPI: initiatorSPI,
+            responderSPI: responderSPI
+        )
+    }
+
+    private init(
+        suite: IKESuite,
+        seed: SecretKey,
+        nonces: [UInt8],
+        initiatorSPI: IKESPI,
+        responderSPI: IKESPI
+    ) throws(CryptoError) {
         let prfLength = suite.prf.keyLength
         let integrity = suite.cipher.integrityKeyLength
         let encryption = suite.cipher.encryptionKeyLength
@@ -79,17 +118,19 @@ public struct IKEKeys: Sendable {
         responderCipher = try MessageCipher(suite.cipher, encryptionKey: skEr, integrityKey: skAr)
     }
 
-    /// KEYMAT = prf+(SK_d, Ni | Nr) for a CHILD_SA made in IKE_AUTH (RFC 7296 §2.17).
+    /// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr) (RFC 7296 §2.17); `sharedSecret` is that of an exchange with PFS.
     public func childKeys(
         prf: PRFAlgorithm,
         transform: CipherTransform,
         initiatorNonce: [UInt8],
-        responderNonce: [UInt8]
+        responderNonce: [UInt8],
+        sharedSecret: SecretKey? = nil
     ) throws(CryptoError) -> KEYMAT {
+        let secret: [PRFInput] = sharedSecret.map { [.secret($0)] } ?? []
         let material = try PRF.expand(
             prf,
             key: skD,
-            seed: [.bytes(initiatorNonce + responderNonce)],
+            seed: secret + [.bytes(initiatorNonce + responderNonce)],
             count: KEYMAT.length(for: transform)
         )
         return try KEYMAT(cutting: material, for: transform)

@@ -33,7 +33,9 @@ struct PackageManifest {
         }
         return missing
             + targets.flatMap { target -> [Violation] in
-                let say = { Violation(path: path, line: target.line, message: "\(target.name) \($0)") }
+                let say = { (text: String) in
+                    Violation(path: path, line: target.line, message: "\(target.name) \(text)")
+                }
                 guard let rule = modules.first(where: { $0.name == target.name }) else {
                     return [say("is not in the module table")]
                 }

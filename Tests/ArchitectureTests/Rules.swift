@@ -87,7 +87,7 @@ enum Rules {
     static func typeNames(_ source: SourceText) -> [Violation] {
         source.code.enumerated().compactMap { index, line in
             let words = ["struct", "class", "enum", "actor", "protocol", "typealias"]
-            guard words.contains(where: { line.contains($0) }),
+            guard words.contains(where: { line.contains($0) }), importedModule(line) == nil,
                 let match = line.firstMatch(of: typeDeclaration)
             else { return nil }
             let name = String(match.output.2)

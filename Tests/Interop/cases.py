@@ -442,6 +442,21 @@ def stock_swanctl(lab):
         expect(scene.a.cli("up", "no-such").returncode == 1, "causeway up of an unknown connection did not end with 1")
 
 
+@case("unprivileged", own=True)
+def unprivileged(lab):
+    """Three capabilities are enough, as the unit file says."""
+    scene = Scene(lab)
+    before = device_names(lab, "a")
+    scene.a.become_unprivileged()
+    scene.run().connect()
+    scene.expect_pings(5)
+    status = lab.run("a", f"grep -E '^(Uid|CapEff)' /proc/{scene.a.process.pid}/status").split()
+    expect(status[1] == "65534" and int(status[-1], 16).bit_count() == 3, f"it runs with {status}")
+    expect("table inet causeway" in lab.run("a", "nft list tables"), "no packet filter: " + last_line(scene.a.log()))
+    expect(scene.a.stop() == 0, f"exit status after SIGTERM: {last_line(scene.a.log())}")
+    expect(device_names(lab, "a") == before and "causeway" not in lab.run("a", "nft list tables"), "something is left behind")
+
+
 # Hostile packets
 
 @case("replayed-esp")

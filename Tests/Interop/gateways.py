@@ -152,6 +152,7 @@ class Causewayd(GatewayProcess):
     """Our daemon with its configuration, socket and secrets in the lab's directory."""
 
     own = True
+    privileges = ()             # argv in front of the daemon's
 
     def __init__(self, lab, role, *specs, **gateway):
         super().__init__(lab, role, specs, "causewayd")
@@ -181,8 +182,21 @@ class Causewayd(GatewayProcess):
             out += ["    tunnels:", f"      {s.name}: {{ local: [{s.local_net}], remote: [{s.remote_net}] }}"]
         self.config.write_text("\n".join(out) + "\n")
 
+    def become_unprivileged(self, user=65534):
+        """Run the daemon as the unit file does: another user, with three capabilities."""
+        names = ("net_admin", "net_raw", "net_bind_service")
+        these = ",".join("+" + n for n in names)
+        # udev gives everybody the TUN node; a container may not have it so
+        node = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 "
+                '&& exec "$@"')
+        self.privileges = ("unshare", "-m", "sh", "-c", node, "sh", "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", f"--inh-caps=-all,{these}",
+                           f"--ambient-caps=-all,{these}", f"--bounding-set=-all,{these}", "--no-new-privs")
+        self.lab.dir.chmod(0o711)
+        for path in (self.dir, *self.dir.rglob("*")):
+            os.chown(path, user, user)
+
     def start(self):
-        self.spawn([program("causewayd"), "--config", str(self.config), "--vici", str(self.socket), "--log-level", "debug"])
+        self.spawn([*self.privileges, program("causewayd"), "--config", str(self.config), "--vici", str(self.socket), "--log-level", "debug"])
         if not wait_until(lambda: self.cli("status").returncode == 0, 5, 0.1):
             raise LabError(f"causeway status fails: {self.cli('status').stdout[-300:]}")
         return self

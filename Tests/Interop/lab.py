@@ -113,7 +113,8 @@ class Lab:
         if os.geteuid() != 0:
             raise LabError("root is needed: the tests make network namespaces")
         self.keep, self.spaces, self.processes, self.closers = keep, {}, [], []
-        self.prefix = f"cw{os.getpid()}"
+        # a kept lab outlives its process: another prefix, so that nobody takes it for an orphan
+        self.prefix = f"{'cwkept' if keep else 'cw'}{os.getpid()}"
         self.dir = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
         atexit.register(self.close)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
