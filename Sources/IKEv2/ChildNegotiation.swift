@@ -65,18 +65,30 @@ enum ChildNegotiation {
         )
     }
 
+    /// Which key exchange a CHILD_SA may have.
+    enum KeyExchangeRule {
+        /// None: the CHILD_SA is made in IKE_AUTH (RFC 7296 §1.2).
+        case none
+        /// As tunnel and peer agree, in CREATE_CHILD_SA.
+        case negotiated
+    }
+
     /// Chooses a tunnel, a proposal and selectors for an initiator's offer; `spi` is asked for once all fits.
+    ///
+    /// - Parameter tunnels: those that come into question: all of a connection, or the one that is rekeyed.
     static func answer(
         _ payloads: [Payload],
         connection: ConnectionPolicy,
+        tunnels: [TunnelPolicy],
+        keyExchange: KeyExchangeRule,
         spi: () -> SPI
     ) -> Result<Agreement, DownCause> {
         guard let offered = payloads.securityAssociation?.proposals,
             let theirs = payloads.initiatorSelectors?.selectors,
             let ours = payloads.responderSelectors?.selectors
-        else { return .failure(.protocolError("its IKE_AUTH asks for no CHILD_SA")) }
+        else { return .failure(.protocolError("its request lacks what a CHILD_SA needs")) }
         var best: (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])?
-        for tunnel in connection.tunnels {
+        for tunnel in tunnels {
             let local = SelectorNarrowing.narrow(ours, to: tunnel.local)
             let remote = SelectorNarrowing.narrow(theirs, to: tunnel.remote)
             guard !local.isEmpty, !remote.isEmpty else { continue }
@@ -88,10 +100,15 @@ enum ChildNegotiation {
             return .failure(selectorRefusal(ours: ours, theirs: theirs, connection))
         }
         do throws(ProposalRefusal) {
+            let accepted =
+                switch keyExchange {
+                case .none: tunnel.proposals
+                case .negotiated: tunnel.proposals.map { $0.acceptingGroups(of: offered) }
+                }
             let chosen = try ProposalRefusal.choose(
                 from: offered,
-                accepting: tunnel.proposals,
-                ignoringGroups: true,
+                accepting: accepted,
+                ignoringGroups: keyExchange == .none,
                 origin: connection.origin(of: "esp-proposals")
             ).proposal
             guard let transform = chosen.cipherTransform, let outbound = SPI(octets: chosen.spi) else {
@@ -142,6 +159,8 @@ enum ChildNegotiation {
         _ agreement: Agreement,
         channel: SecureChannel,
         nonces: (initiator: [UInt8], responder: [UInt8]),
+        sharedSecret: SecretKey?,
+        initiatedByUs: Bool,
         peer: VerifiedPeer,
         connection: ConnectionPolicy,
         encapsulation: Encapsulation,
@@ -152,7 +171,8 @@ enum ChildNegotiation {
             prf: channel.suite.prf,
             transform: agreement.transform,
             initiatorNonce: nonces.initiator,
-            responderNonce: nonces.responder
+            responderNonce: nonces.responder,
+            sharedSecret: sharedSecret
         )
         let id = context.newChildID()
         let description = ChildSADescription(
@@ -163,8 +183,8 @@ enum ChildNegotiation {
             outboundSPI: agreement.outboundSPI,
             transform: agreement.transform,
             usesESN: agreement.proposal.transform(of: .esn) == .esn,
-            inboundKeys: common.isInitiator ? keymat.responder : keymat.initiator,
-            outboundKeys: common.isInitiator ? keymat.initiator : keymat.responder,
+            inboundKeys: initiatedByUs ? keymat.responder : keymat.initiator,
+            outboundKeys: initiatedByUs ? keymat.initiator : keymat.responder,
             localSelectors: agreement.localSelectors,
             remoteSelectors: agreement.remoteSelectors,
             path: OuterPath(local: common.local, remote: common.remote, encapsulation: encapsulation),
@@ -184,5 +204,20 @@ enum ChildNegotiation {
             installedAt: context.now
         )
         return ChildSA(snapshot: snapshot, connection: connection.name)
+    }
+}
+
+extension Proposal {
+    /// The same with the peer's groups where the policy names none: PFS that a peer asks for does no harm, and
+    /// refusing it would end the tunnel at the first rekey.
+    fileprivate func acceptingGroups(of offered: [Proposal]) -> Proposal {
+        guard transform(of: .keyExchange) == nil else { return self }
+        var result = self
+        for group in offered.flatMap({ $0.transforms(of: .keyExchange) })
+        where group.keyExchangeGroup != nil && !result.transforms.contains(group) {
+            result.transforms.append(group)
+        }
+        if result.transform(of: .keyExchange) != nil { result.transforms.append(Transform(.keyExchange, 0)) }
+        return result
     }
 }

@@ -18,6 +18,8 @@ struct EngineContext {
     var drops: [IKEDropReason: UInt64] = [:]
     /// Identities whose other IKE_SAs are obsolete since a peer said INITIAL_CONTACT.
     var initialContacts: [InitialContact] = []
+    /// IKE_SAs that replace others and wait to be entered.
+    var successors: [IKESA] = []
     /// How many IKE_SAs of a connection are established.
     var establishedCounts: [String: Int] = [:]
 
@@ -66,10 +68,10 @@ struct EngineContext {
 
     mutating func takeOwner(ofJob id: UInt64) -> IKESPI? { jobOwners.removeValue(forKey: id) }
 
-    /// A random SPI for an IKE_SA of ours that `isUsed` does not know.
-    mutating func newIKESPI(isUsed: (IKESPI) -> Bool) -> IKESPI {
+    /// A random SPI for an IKE_SA of ours: 64 bits of chance, which never meet twice in a gateway's life.
+    mutating func newIKESPI() -> IKESPI {
         while true {
-            if let spi = IKESPI(entropy.nextUInt64()), !isUsed(spi) { return spi }
+            if let spi = IKESPI(entropy.nextUInt64()) { return spi }
         }
     }
 

@@ -14,7 +14,7 @@ extension Established {
         _ context: inout EngineContext
     ) -> Transition {
         do throws(CryptoError) {
-            try installChild(agreement, nonces: nonces, common, &context)
+            try installChild(agreement, nonces: nonces, initiatedByUs: true, common, &context)
             return .move(.established(self))
         } catch {
             context.release(agreement.inboundSPI)
@@ -22,9 +22,11 @@ extension Established {
         }
     }
 
-    private mutating func installChild(
+    mutating func installChild(
         _ agreement: ChildNegotiation.Agreement,
         nonces: (initiator: [UInt8], responder: [UInt8]),
+        sharedSecret: SecretKey? = nil,
+        initiatedByUs: Bool,
         _ common: SACommon,
         _ context: inout EngineContext
     ) throws(CryptoError) {
@@ -32,6 +34,8 @@ extension Established {
             agreement,
             channel: channel,
             nonces: nonces,
+            sharedSecret: sharedSecret,
+            initiatedByUs: initiatedByUs,
             peer: peer,
             connection: connection,
             encapsulation: encapsulation,
@@ -63,14 +67,19 @@ extension Established {
     ) -> [Payload] {
         // RFC 6023 apart, an IKE_AUTH request without SAi2 asks for no CHILD_SA: nothing to answer.
         guard payloads.securityAssociation != nil else { return [] }
-        let answer = ChildNegotiation.answer(payloads, connection: connection) { context.newInboundSPI() }
+        let answer = ChildNegotiation.answer(
+            payloads,
+            connection: connection,
+            tunnels: connection.tunnels,
+            keyExchange: .none
+        ) { context.newInboundSPI() }
         switch answer {
         case .failure(let cause):
             context.report(.childFailed(snapshot(common), tunnel: nil, cause: cause))
             return [.notify(ChildNegotiation.notification(for: cause))]
         case .success(let agreement):
             do throws(CryptoError) {
-                try installChild(agreement, nonces: nonces, common, &context)
+                try installChild(agreement, nonces: nonces, initiatedByUs: false, common, &context)
             } catch {
                 context.release(agreement.inboundSPI)
                 context.report(

@@ -151,8 +151,7 @@ extension Established {
         case .informational:
             return handleInformational(payloads, reply, common, &context)
         case .createChildSA:
-            // RFC 7296 §1.3: a responder that makes no further SAs says so; the running ones stay.
-            return reply([.notify(NotifyPayload(.noAdditionalSAs))], &self, &context)
+            return handleCreateChild(payloads, header, datagram, common, &context)
         case .ikeSAInit, .ikeAuth, .unknown:
             context.count(.unexpected)
             return reply([.notify(NotifyPayload(.invalidSyntax))], &self, &context)

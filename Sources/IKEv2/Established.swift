@@ -31,6 +31,8 @@ struct Established {
     var lastInbound: Instant
     /// When we last sent anything on this path.
     var lastOutbound: Instant
+    /// The peer's CREATE_CHILD_SA that is being computed.
+    var pendingAnswer: PendingAnswer?
     /// Why this IKE_SA is being deleted by us.
     var closing: DownCause?
 
@@ -108,6 +110,8 @@ struct Established {
     /// Ends the IKE_SA without a word to the peer; reports what goes down.
     mutating func close(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) -> Transition
     {
+        if let pendingAnswer { abandon(pendingAnswer.subject, &context) }
+        pendingAnswer = nil
         removeAllChildren(cause, common, &context)
         context.report(.ikeDown(snapshot(common), cause: closing ?? cause))
         return .close

@@ -116,13 +116,17 @@ struct IKESA {
     mutating func handle(_ result: ComputeResult, _ context: inout EngineContext) -> Bool {
         switch state {
         case .initiatorGenerating(let inner):
-            apply(inner.handle(result, &common, &context))
+            return apply(inner.handle(result, &common, &context))
         case .initiatorDeriving(let inner):
-            apply(inner.handle(result, &common, &context))
+            return apply(inner.handle(result, &common, &context))
         case .responderComputing(let inner):
-            apply(inner.handle(result, &common, &context))
-        case .initiatorAwaitingInit, .initiatorAwaitingAuth, .responderAwaitingAuth, .established, .lingering:
-            true
+            return apply(inner.handle(result, &common, &context))
+        case .established(var inner):
+            let transition = inner.handle(result, common, &context)
+            state = .established(inner)
+            return apply(transition)
+        case .initiatorAwaitingInit, .initiatorAwaitingAuth, .responderAwaitingAuth, .lingering:
+            return true
         }
     }
 

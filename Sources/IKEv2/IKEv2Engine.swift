@@ -194,7 +194,7 @@ public struct IKEv2Engine {
             context.count(.limit)
             return
         }
-        let spi = context.newIKESPI { sas[$0] != nil }
+        let spi = context.newIKESPI()
         let common = SACommon(
             id: context.newID(),
             isInitiator: false,
@@ -237,7 +237,7 @@ public struct IKEv2Engine {
             let tunnel = connection.tunnels.first(where: { $0.name == tunnelName }),
             sas.count < context.configuration.maximumSAs
         else { return }
-        let spi = context.newIKESPI { sas[$0] != nil }
+        let spi = context.newIKESPI()
         let common = SACommon(
             id: context.newID(),
             isInitiator: true,
@@ -294,7 +294,18 @@ public struct IKEv2Engine {
         if wasHalfOpen, !lives || !sa.isHalfOpen { context.halfOpen.remove(spi) }
         if lives { sas[spi] = sa }
         deadlines.set(lives ? sa.deadline : nil, for: spi)
+        enterSuccessors()
         applyInitialContacts()
+    }
+
+    /// Enters the IKE_SAs that took over from others.
+    private mutating func enterSuccessors() {
+        while let successor = context.successors.popLast() {
+            let spi = successor.common.localSPI
+            if let name = Self.establishedName(successor) { context.establishedCounts[name, default: 0] += 1 }
+            sas[spi] = successor
+            deadlines.set(successor.deadline, for: spi)
+        }
     }
 
     private static func establishedName(_ sa: IKESA) -> String? {

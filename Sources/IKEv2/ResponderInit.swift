@@ -105,7 +105,7 @@ enum ResponderInit {
 
 extension Proposal {
     /// The same with one group first, if it is among them: then the peer's KE payload saves a round trip.
-    fileprivate func preferring(_ group: UInt16) -> Proposal {
+    func preferring(_ group: UInt16) -> Proposal {
         let wanted = Transform(.keyExchange, group)
         guard transforms.contains(wanted) else { return self }
         var result = self

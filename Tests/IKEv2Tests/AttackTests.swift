@@ -250,7 +250,8 @@ import Testing
             try state.puppet.seal(state.puppet.authPayloads(), .createChildSA, id: 2),
             from: endpoint
         )
-        #expect(try state.puppet.open(rekey.first.unwrapped).notification(.noAdditionalSAs) != nil)
+        // A CREATE_CHILD_SA request without a nonce.
+        #expect(try state.puppet.open(rekey.first.unwrapped).notification(.invalidSyntax) != nil)
         let auth = state.lone.receive(try state.puppet.seal([], .ikeAuth, id: 3), from: endpoint)
         #expect(try state.puppet.open(auth.first.unwrapped).notification(.invalidSyntax) != nil)
         #expect(state.lone.engine.snapshots.count == 1)

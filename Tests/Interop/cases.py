@@ -329,6 +329,30 @@ def peer_deletes_ike(lab):
     scene.connect().expect_pings(3)
 
 
+def rekey_case(name, **changes):
+    @case(f"peer-rekeys-{name}")
+    def peer_rekeys(lab):
+        """The peer rekeys the CHILD_SA and the IKE_SA under traffic; one of each is left on both sides."""
+        scene = Scene(lab, **changes).run().connect()
+        pings = Pinger(lab, "ha", HA, HB, 0.02)
+        time.sleep(0.3)
+        spis = set()
+        for what in ("child", "ike", "child", "ike"):
+            answer = scene.b.swanctl("--rekey", f"--{what}", "branch")
+            expect(answer.returncode == 0, f"swanctl --rekey --{what}: {last_line(answer.stdout)}")
+            time.sleep(1.2)
+            expect(wait_until(lambda: all(len(x.sas()) == 1 for x in (scene.a, scene.b)), 8, 0.1), f"not one IKE_SA on both sides after rekeying the {what}")
+            expect(wait_until(lambda: scene.a.swanctl("--list-sas").stdout.count("INSTALLED") == 1, 8, 0.1), f"not one CHILD_SA after rekeying the {what}")
+            spis.add(re.search(r"in +([0-9a-f]{8})", scene.a.swanctl("--list-sas").stdout)[1])
+        pings.stop()
+        expect(len(spis) == 2, f"{len(spis)} inbound SPIs seen for two CHILD rekeys")
+        expect(pings.lost() <= 2, f"{pings.lost()} of {len(pings.sent)} pings lost")
+
+
+rekey_case("without-pfs")
+rekey_case("with-pfs", esp="aes256gcm16-x25519")
+
+
 @case("down-tells-peer")
 def down_tells_peer(lab):
     scene = Scene(lab).run().connect()
