@@ -48,6 +48,7 @@ public actor ControlPlane: DispatchQueueActor {
     var engine: IKEv2Engine
     var supervisor: Supervisor
     var throttle = LogThrottle()
+    var lock: InstanceLock?
     var routes: RouteManager?
     var sockets: IKESocketSet?
     var dataPlane: DataPlane?
@@ -100,6 +101,10 @@ public actor ControlPlane: DispatchQueueActor {
     /// - Throws: what the gateway cannot do without.
     public func start() throws {
         try SelfTest.run()
+        let paths = options.viciPath.map { [$0] } ?? description.viciPaths
+        if let path = paths.first, let slash = path.lastIndex(of: "/") {
+            lock = try InstanceLock(path: "\(path[...slash])\(description.name).lock")
+        }
         let control = queue
         pool = ComputePool(width: 2) { [weak self] result in
             control.async { [weak self] in self?.assumeIsolated { $0.feed(.computed(result)) } }

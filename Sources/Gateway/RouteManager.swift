@@ -149,7 +149,10 @@ final class RouteManager {
     func removeAll() -> [String] {
         var failures = [String]()
         func attempt(_ body: () throws(LinuxError) -> Void) {
-            do throws(LinuxError) { try body() } catch { failures.append(error.description) }
+            do throws(LinuxError) { try body() } catch {
+                // What a start that failed never made is not missing.
+                if !error.isAbsence { failures.append(error.description) }
+            }
         }
         for rule in rules(current) { attempt { () throws(LinuxError) in try netlink.deleteRule(rule) } }
         attempt { () throws(LinuxError) in try netlink.deleteAllRoutes(table: current.routingTable) }

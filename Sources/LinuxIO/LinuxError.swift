@@ -34,3 +34,8 @@ public struct LinuxError: Error, Hashable, Sendable, CustomStringConvertible {
         LinuxError(operation: operation, errno: Glibc.errno, detail: detail)
     }
 }
+
+extension LinuxError {
+    /// True when the thing that was to be removed or read does not exist.
+    public var isAbsence: Bool { errno == ENOENT || errno == ESRCH || errno == ENODEV }
+}
