@@ -77,8 +77,8 @@ install: product
 	  $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
 	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/causeway
 	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/causeway/psk
-	install -m 0755 .build-product/release/causewayd $(DESTDIR)$(PREFIX)/sbin/causewayd
-	install -m 0755 .build-product/release/causeway $(DESTDIR)$(PREFIX)/bin/causeway
+	install -s -m 0755 .build-product/release/causewayd $(DESTDIR)$(PREFIX)/sbin/causewayd
+	install -s -m 0755 .build-product/release/causeway $(DESTDIR)$(PREFIX)/bin/causeway
 	install -m 0644 Docs/causewayd.8 $(DESTDIR)$(MANDIR)/man8/causewayd.8
 	install -m 0644 Docs/causeway.1 $(DESTDIR)$(MANDIR)/man1/causeway.1
 	install -m 0644 Docs/gateway.yaml.5 $(DESTDIR)$(MANDIR)/man5/gateway.yaml.5

@@ -106,7 +106,8 @@ let package = Package(
         tests(
             "Gateway",
             [
-                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "LinuxIO", "Vici",
+                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "Cryptography", "LinuxIO",
+                "Vici",
                 "GatewayConfiguration",
             ]
         ),

@@ -1,3 +1,4 @@
+import Cryptography
 import Dispatch
 import IKECore
 import IPPackets
@@ -29,7 +30,7 @@ final class ComputePool: Sendable {
     /// Jobs that were refused because too many wait.
     var refused: UInt64 { state.withLock { $0.refused } }
 
-    /// Takes a job; it is refused when too many wait, and the half-open SA behind it expires.
+    /// Takes a job; when too many wait it is answered with a failure at once, which ends the handshake behind it.
     func submit(_ job: ComputeJob) {
         let accepted = state.withLock { state in
             guard state.waiting.count < Self.maximumWaiting else {
@@ -39,7 +40,8 @@ final class ComputePool: Sendable {
             state.waiting.append(job)
             return true
         }
-        if accepted { startNext() }
+        guard accepted else { return answer(ComputeResult(id: job.id, outcome: .failure(.exhausted))) }
+        startNext()
     }
 
     private func startNext() {

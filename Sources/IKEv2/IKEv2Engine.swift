@@ -233,10 +233,24 @@ public struct IKEv2Engine {
         _ local: Endpoint,
         _ remote: Endpoint
     ) {
-        guard let connection = context.policies[name],
-            let tunnel = connection.tunnels.first(where: { $0.name == tunnelName }),
-            sas.count < context.configuration.maximumSAs
-        else { return }
+        let found = context.policies[name].flatMap { connection in
+            connection.tunnels.first { $0.name == tunnelName }.map { (connection, $0) }
+        }
+        // Whoever asked waits for an answer: every way out reports one.
+        guard let (connection, tunnel) = found, sas.count < context.configuration.maximumSAs else {
+            let reason =
+                found == nil ? "not configured" : "more than \(context.configuration.maximumSAs) IKE_SAs"
+            context.report(
+                .attemptFailed(
+                    connection: name,
+                    tunnel: tunnelName,
+                    isInitiator: true,
+                    remote: remote,
+                    cause: .noConnection(reason)
+                )
+            )
+            return
+        }
         let spi = context.newIKESPI()
         let common = SACommon(
             id: context.newID(),
@@ -247,7 +261,9 @@ public struct IKEv2Engine {
             remote: remote
         )
         let attempt = InitiatorAttempt(connection: connection, tunnel: tunnel, &context)
-        guard let group = attempt.preferredGroup else { return }
+        guard let group = attempt.preferredGroup else {
+            return attempt.fail(.noConnection("no proposal names a key exchange group"), common, &context)
+        }
         sas[spi] = IKESA(common: common, state: .initiatorGenerating(InitiatorGenerating(attempt: attempt)))
         _ = context.compute(.generateKeyPair(group), for: common)
     }

@@ -8,13 +8,16 @@ struct Up: ParsableCommand {
 
     @OptionGroup var daemon: DaemonOptions
     @OptionGroup var target: Target
+    @OptionGroup var form: OutputForm
 
     func run() throws {
         try daemon.withDaemon { client in
-            let tunnels =
-                try target.tunnel.map { [$0] } ?? tunnels(of: target.connection, client)
-            for tunnel in tunnels { try target.carryOut("initiate", tunnel: tunnel, client) }
-            if tunnels.isEmpty { try target.carryOut("initiate", tunnel: nil, client) }
+            try form.report("up") { log in
+                let tunnels =
+                    try target.tunnel.map { [$0] } ?? tunnels(of: target.connection, client)
+                for tunnel in tunnels { try target.carryOut("initiate", tunnel: tunnel, client, log) }
+                if tunnels.isEmpty { try target.carryOut("initiate", tunnel: nil, client, log) }
+            }
         }
     }
 
@@ -34,10 +37,13 @@ struct Down: ParsableCommand {
 
     @OptionGroup var daemon: DaemonOptions
     @OptionGroup var target: Target
+    @OptionGroup var form: OutputForm
 
     func run() throws {
         try daemon.withDaemon { client in
-            try target.carryOut("terminate", tunnel: target.tunnel, client)
+            try form.report("down") { log in
+                try target.carryOut("terminate", tunnel: target.tunnel, client, log)
+            }
         }
     }
 }
@@ -48,10 +54,11 @@ struct Reload: ParsableCommand {
     )
 
     @OptionGroup var daemon: DaemonOptions
+    @OptionGroup var form: OutputForm
 
     func run() throws {
         try daemon.withDaemon { client in
-            try client.carryOut("reload-settings", patience: .seconds(60))
+            try form.report("reload") { _ in try client.carryOut("reload-settings", patience: .seconds(60)) }
         }
     }
 }
@@ -84,8 +91,13 @@ struct Target: ParsableArguments {
     @Argument(help: "The tunnel; without it all tunnels of the connection.")
     var tunnel: String?
 
-    /// Runs `command` and prints the daemon's log of it line by line.
-    func carryOut(_ command: String, tunnel: String?, _ client: UnixViciClient) throws {
+    /// Runs `command` and hands the daemon's log of it over line by line.
+    func carryOut(
+        _ command: String,
+        tunnel: String?,
+        _ client: UnixViciClient,
+        _ log: (String) -> Void
+    ) throws {
         let message = ViciMessage {
             if let tunnel { $0.set("child", tunnel) }
             $0.set("ike", connection)
@@ -95,8 +107,7 @@ struct Target: ParsableArguments {
         let patience: Duration = .seconds(Int(timeout) + 5)
         try client.carryOut(command, message, event: "control-log", patience: patience) { event in
             let group = event.string("group").map { "[\($0)] " } ?? ""
-            print(StatusReport.printable(group + (event.string("msg") ?? "")))
-            flushOutput()
+            log(StatusReport.printable(group + (event.string("msg") ?? "")))
         }
     }
 }

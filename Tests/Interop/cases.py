@@ -2,6 +2,9 @@
 
 `a` is the gateway under test, `b` is strongSwan with kernel-libipsec. Every case has a lab of its own.
 """
+import contextlib
+import json
+import os
 import random
 import re
 import socket
@@ -445,6 +448,33 @@ def sigterm(lab):
     expect(not scene.a.socket.exists(), "the vici socket is left behind")
 
 
+@case("systemd-notify", own=True)
+def systemd_notify(lab):
+    """READY=1 once the gateway works, WATCHDOG=1 in time, RELOADING and READY around a reload, STOPPING=1 at the end."""
+    scene = Scene(lab, start_b=False)
+    path = str(lab.dir / "notify.sock")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(path)
+    listener.settimeout(0.2)
+    said = []
+
+    def heard(word):
+        with contextlib.suppress(TimeoutError):
+            said.extend(listener.recv(4096).decode().splitlines())
+        return word in said
+
+    scene.a.environment = {**os.environ, "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "3000000"}
+    scene.run()
+    for word in ("READY=1", "WATCHDOG=1"):
+        expect(wait_until(lambda: heard(word), 8, 0.05), f"no {word}: {said}")
+    said.clear()
+    scene.a.reload()
+    for word in ("RELOADING=1", "READY=1"):
+        expect(wait_until(lambda: heard(word), 5, 0.05), f"no {word} around a reload: {said}")
+    expect(scene.a.stop() == 0, "no orderly end")
+    expect(wait_until(lambda: heard("STOPPING=1"), 3, 0.05), f"no STOPPING=1: {said}")
+
+
 @case("stock-swanctl")
 def stock_swanctl(lab):
     scene = Scene(lab).run().connect()
@@ -464,6 +494,11 @@ def stock_swanctl(lab):
         nobody = lab.call("a", [gateways.program("causeway"), "--uri", "unix:///nonexistent/vici.sock", "status"])
         expect(nobody.returncode == 2, f"causeway status without a daemon ended with {nobody.returncode}, not 2")
         expect(scene.a.cli("up", "no-such").returncode == 1, "causeway up of an unknown connection did not end with 1")
+        for words, code in ((["down", "branch"], 0), (["up", "branch"], 0), (["up", "no-such"], 1), (["reload"], 0)):
+            answer = scene.a.cli(*words, "--json")
+            said = json.loads(answer.stdout)
+            expect(answer.returncode == code and said["success"] == (code == 0), f"causeway {' '.join(words)} --json: {answer.stdout}")
+        expect(json.loads(scene.a.cli("status", "--json").stdout), "causeway status --json is empty")
 
 
 @case("unprivileged", own=True)

@@ -153,6 +153,7 @@ class Causewayd(GatewayProcess):
 
     own = True
     privileges = ()             # argv in front of the daemon's
+    environment = None
 
     def __init__(self, lab, role, *specs, **gateway):
         super().__init__(lab, role, specs, "causewayd")
@@ -196,7 +197,7 @@ class Causewayd(GatewayProcess):
             os.chown(path, user, user)
 
     def start(self):
-        self.spawn([*self.privileges, program("causewayd"), "--config", str(self.config), "--vici", str(self.socket), "--log-level", "debug"])
+        self.spawn([*self.privileges, program("causewayd"), "--config", str(self.config), "--vici", str(self.socket), "--log-level", "debug"], self.environment)
         if not wait_until(lambda: self.cli("status").returncode == 0, 5, 0.1):
             raise LabError(f"causeway status fails: {self.cli('status').stdout[-300:]}")
         return self
