@@ -28,18 +28,22 @@ struct EventText {
         case .childUp(let ike, let child):
             level = .notice
             text =
-                "CHILD_SA \(ike.connection)/\(child.tunnel){\(child.id)} established: "
+                "CHILD_SA \(TunnelKey(connection: ike.connection, tunnel: child.tunnel)){\(child.id)} established: "
                 + "\(Self.list(child.localSelectors)) === \(Self.list(child.remoteSelectors)), "
                 + "SPIs \(child.inboundSPI)_i \(child.outboundSPI)_o, \(child.proposal)"
                 + (child.encapsulation == .udp ? " in UDP" : "")
             metadata = Self.metadata(ike, "child-up")
         case .childDown(let ike, let child, let cause):
             level = .notice
-            text = "CHILD_SA \(ike.connection)/\(child.tunnel){\(child.id)} down: \(cause)"
+            text =
+                "CHILD_SA \(TunnelKey(connection: ike.connection, tunnel: child.tunnel)){\(child.id)} down: \(cause)"
             metadata = Self.metadata(ike, "child-down")
         case .attemptFailed(let connection, let tunnel, let isInitiator, let remote, let cause):
             level = .warning
-            let who = connection.map { name in tunnel.map { "\(name)/\($0)" } ?? name } ?? "unknown peer"
+            let who =
+                connection.map { name in
+                    tunnel.map { TunnelKey(connection: name, tunnel: $0).description } ?? name
+                } ?? "unknown peer"
             text = "\(who): \(isInitiator ? "attempt to" : "request from") \(remote) failed: \(cause)"
             metadata = ["event": "attempt-failed", "peer": "\(remote)", "connection": "\(connection ?? "-")"]
         case .childFailed(let ike, let tunnel, let cause):

@@ -39,7 +39,7 @@ public struct Route: Hashable, Sendable {
     }
 
     /// The protocol number of our own routes and rules, by which we know them again.
-    public static let ownProtocol: UInt8 = 0xc0
+    public static let ownProtocol: UInt8 = 0xca
 
     /// Which packets it is for.
     public var destination: IPPrefix
