@@ -73,7 +73,7 @@ extension ControlPlane {
         case .childDown(let ike, let child, let cause):
             let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
             supervisor.childDown(key, cause: cause, at: now)
-            // Without CREATE_CHILD_SA such an IKE_SA cannot carry traffic again: a new one will.
+            // We begin no CREATE_CHILD_SA yet: a new IKE_SA carries the traffic again.
             if ike.children.isEmpty, ike.state == .established { uselessIKEs.append(ike.id) }
             publishChild(ike, child, isUp: false)
         case .attemptFailed(let connection, let tunnel, let isInitiator, _, let cause):

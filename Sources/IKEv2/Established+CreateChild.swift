@@ -9,8 +9,8 @@ import Primitives
 struct PendingAnswer {
     /// What is being answered.
     enum Subject {
-        /// A CHILD_SA; `replaces` is the one that it rekeys.
-        case child(ChildNegotiation.Agreement, replaces: UInt32?)
+        /// A CHILD_SA; the peer deletes the one that it rekeys.
+        case child(ChildNegotiation.Agreement)
         /// The IKE_SA itself.
         case ike(IKESuite, Proposal, peerSPI: IKESPI)
     }
@@ -92,7 +92,6 @@ extension Established {
         _ context: inout EngineContext
     ) -> Result<PendingAnswer.Subject, Refusal> {
         var tunnels = connection.tunnels
-        var replaces: UInt32?
         if let rekey = payloads.notification(.rekeySA) {
             guard let spi = SPI(octets: rekey.spi), rekey.securityProtocol == .esp,
                 let old = children.first(where: { $0.snapshot.outboundSPI == spi })
@@ -106,7 +105,6 @@ extension Established {
                 return .failure(Refusal(notify: notify))
             }
             tunnels.removeAll { $0.name != old.snapshot.tunnel }
-            replaces = old.snapshot.id
         }
         guard children.count < Self.maximumChildren else {
             return .failure(Refusal(notify: NotifyPayload(.noAdditionalSAs)))
@@ -118,7 +116,7 @@ extension Established {
             keyExchange: .negotiated
         ) { context.newInboundSPI() }
         switch answer {
-        case .success(let agreement): return .success(.child(agreement, replaces: replaces))
+        case .success(let agreement): return .success(.child(agreement))
         case .failure(let cause):
             return .failure(Refusal(notify: ChildNegotiation.notification(for: cause), cause: cause))
         }
@@ -150,7 +148,7 @@ extension Established {
 
     /// Gives back what a request had reserved.
     func abandon(_ subject: PendingAnswer.Subject, _ context: inout EngineContext) {
-        if case .child(let agreement, _) = subject { context.release(agreement.inboundSPI) }
+        if case .child(let agreement) = subject { context.release(agreement.inboundSPI) }
     }
 
     /// The key exchange of the pending request is done.
@@ -161,6 +159,11 @@ extension Established {
     ) -> Transition {
         guard let pending = pendingAnswer else { return .stay }
         pendingAnswer = nil
+        // It may have begun to be deleted meanwhile: then nothing may outlive it.
+        guard closing == nil else {
+            abandon(pending.subject, &context)
+            return answer(pending, [.notify(NotifyPayload(.temporaryFailure))], common, &context)
+        }
         switch result.outcome {
         case .answer(let pair, let secret):
             return finish(pending, (pair, secret), common, &context)
@@ -183,7 +186,7 @@ extension Established {
             } ?? []
         do throws(CryptoError) {
             switch pending.subject {
-            case .child(let agreement, _):
+            case .child(let agreement):
                 var chosen = agreement.proposal
                 chosen.spi = agreement.inboundSPI.octets
                 try installChild(
@@ -283,7 +286,7 @@ extension PendingAnswer.Subject {
     /// The group of the key exchange, or nil without PFS.
     fileprivate var group: KeyExchangeGroup? {
         switch self {
-        case .child(let agreement, _): agreement.proposal.transform(of: .keyExchange)?.keyExchangeGroup
+        case .child(let agreement): agreement.proposal.transform(of: .keyExchange)?.keyExchangeGroup
         case .ike(let suite, _, _): suite.group
         }
     }

@@ -132,6 +132,25 @@ import Testing
         #expect(reply.notification(.temporaryFailure) != nil)
     }
 
+    @Test func nothingOutlivesAnIKESAThatIsDeletedMeanwhile() throws {
+        var state = try EngineInState.establishedResponder()
+        let pair = try KeyExchangeKeyPair(group: .x25519)
+        state.lone.holdsJobs = true
+        var offer = state.puppet.suite.proposal
+        offer.spi = [0xab, 0, 0, 0, 0, 0, 0, 1]
+        let payloads: [Payload] = [
+            .securityAssociation(SAPayload([offer])), .nonce(nonce),
+            .keyExchange(KEPayload(group: 31, data: pair.publicValue)),
+        ]
+        let request = try state.puppet.seal(payloads, .createChildSA, id: 2)
+        state.lone.receive(request, from: state.puppet.endpoint)
+        let id = try state.lone.engine.snapshots.first.unwrapped.id
+        state.lone.handle(.terminateIKE(id: id, cause: .localRequest))
+        let reply = try state.puppet.open(state.lone.release().first.unwrapped)
+        #expect(reply.notification(.temporaryFailure) != nil)
+        #expect(state.lone.engine.snapshots.map { $0.state } == [.deleting])
+    }
+
     @Test func answersOnceTheKeyExchangeIsDone() throws {
         var state = try EngineInState.establishedResponder()
         let pair = try KeyExchangeKeyPair(group: .x25519)
