@@ -47,7 +47,9 @@ extension ControlPlane {
                 let sa = installation.description
                 let key = TunnelKey(connection: sa.connection, tunnel: sa.tunnel)
                 children[sa.id] = InstalledChild(key: key, path: sa.path)
-                dataPlane?.install(sa)
+                dataPlane?.install(sa, sends: installation.sendsAtOnce)
+            case .useForSending(let id):
+                dataPlane?.useForSending(saID: id)
             case .remove(let id):
                 children[id] = nil
                 counters[id] = nil
@@ -88,7 +90,7 @@ extension ControlPlane {
             )
         case .ikeUp(let ike): publishIKE(ike, isUp: true)
         case .ikeDown(let ike, _): publishIKE(ike, isUp: false)
-        case .progress: break
+        case .ikeRekeyed, .childRekeyed, .rekeyFailed, .pathProbed, .progress: break
         }
         advancePending(event)
     }
@@ -165,8 +167,8 @@ extension ControlPlane {
                     logger.info("\(key): a packet \(source) → \(destination) wants through")
                 }
                 supervisor.trigger(key, at: now)
-            case .firstInbound:
-                break
+            case .firstInbound(let id):
+                engine.handle(.firstInbound(childID: id), at: now)
             case .inboundFrom(let id, let remote):
                 engine.handle(.childMoved(id: id, remote: remote), at: now)
             case .integrityFailures(let id, let count):
@@ -174,7 +176,7 @@ extension ControlPlane {
             case .unknownSPI(let spi, let remote):
                 warnThrottled("spi", "ESP with unknown SPI \(spi) from \(remote)", at: now)
             case .exhausted(let id):
-                engine.handle(.terminateChild(id: id, cause: .exhausted), at: now)
+                engine.handle(.rekeyChild(id: id), at: now)
             case .installFailed(let id):
                 logger.error("CHILD_SA {\(id)} could not be installed in the data plane")
                 engine.handle(.terminateChild(id: id, cause: .exhausted), at: now)

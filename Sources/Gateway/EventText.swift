@@ -50,6 +50,31 @@ struct EventText {
             level = .warning
             text = "CHILD_SA \(ike.connection)/\(tunnel ?? "-") with \(ike.remote) refused: \(cause)"
             metadata = Self.metadata(ike, "child-failed")
+        case .ikeRekeyed(let old, let new):
+            level = .notice
+            text =
+                "IKE_SA \(old.connection)[\(old.id)] with \(new.remote) rekeyed: [\(new.id)] takes over with "
+                + "\(new.proposal?.description ?? "?")"
+            metadata = Self.metadata(new, "ike-rekeyed")
+        case .childRekeyed(let ike, let old, let child):
+            level = .notice
+            text =
+                "CHILD_SA \(TunnelKey(connection: ike.connection, tunnel: child.tunnel)){\(old.id)} rekeyed: "
+                + "{\(child.id)} takes over, SPIs \(child.inboundSPI)_i \(child.outboundSPI)_o, \(child.proposal)"
+            metadata = Self.metadata(ike, "child-rekeyed")
+        case .rekeyFailed(let ike, let child, let cause, let retryAt):
+            level = .warning
+            let what =
+                child.map { "CHILD_SA \(ike.connection)/\($0.tunnel){\($0.id)}" }
+                ?? "IKE_SA \(ike.connection)[\(ike.id)]"
+            text =
+                "\(what): rekey failed, the old one carries on"
+                + "\(retryAt == nil ? " to its end" : " until a next try"): \(cause)"
+            metadata = Self.metadata(ike, "rekey-failed")
+        case .pathProbed(let ike, let octets, let arrived):
+            level = .debug
+            text = "\(ike.connection): a probe of \(octets) octets \(arrived ? "arrived" : "was lost")"
+            metadata = Self.metadata(ike, "path-probed")
         case .progress(let connection, let progress):
             level = .info
             text = "\(connection): \(progress)"

@@ -70,6 +70,9 @@ extension PendingCommand {
                 ike.connection
             case .attemptFailed(let connection, _, _, _, _): connection
             case .progress(let connection, _): connection
+            case .ikeRekeyed(_, let ike), .childRekeyed(let ike, _, _), .rekeyFailed(let ike, _, _, _):
+                ike.connection
+            case .pathProbed: nil
             }
         switch goal {
         case .up(let keys): return keys.contains { $0.connection == connection }

@@ -9,12 +9,15 @@ public struct ChildSAInstallation: Sendable {
     public let peer: VerifiedPeer
     /// The IKE_SA that made it.
     public let ikeID: UInt32
+    /// False while an older CHILD_SA of the tunnel sends until `.useForSending` (RFC 7296 §2.8).
+    public let sendsAtOnce: Bool
 
     /// Makes an installation; needs a verified peer.
-    public init(_ description: ChildSADescription, peer: VerifiedPeer, ikeID: UInt32) {
+    public init(_ description: ChildSADescription, peer: VerifiedPeer, ikeID: UInt32, sendsAtOnce: Bool = true) {
         self.description = description
         self.peer = peer
         self.ikeID = ikeID
+        self.sendsAtOnce = sendsAtOnce
     }
 }
 
@@ -38,6 +41,10 @@ public struct ChildSASnapshot: Sendable {
     public let encapsulation: Encapsulation
     /// When it was installed.
     public let installedAt: Instant
+    /// When we begin to replace it; nil when we do not.
+    public var rekeyAt: Instant?
+    /// When it ends whatever comes.
+    public var expiresAt: Instant?
 
     /// Makes a snapshot.
     public init(

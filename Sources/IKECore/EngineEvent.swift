@@ -85,6 +85,14 @@ public enum EngineEvent: Sendable {
     )
     /// An IKE_SA is up but its CHILD_SA was refused.
     case childFailed(IKESASnapshot, tunnel: String?, cause: DownCause)
+    /// An IKE_SA took over from another, with its CHILD_SAs.
+    case ikeRekeyed(old: IKESASnapshot, new: IKESASnapshot)
+    /// A CHILD_SA took over from another of its tunnel; the old one goes without a further event.
+    case childRekeyed(IKESASnapshot, old: ChildSASnapshot, new: ChildSASnapshot)
+    /// A rekey failed and the old SA carries on; `child` is nil for the IKE_SA, `retryAt` nil for no further try.
+    case rekeyFailed(IKESASnapshot, child: ChildSASnapshot?, cause: DownCause, retryAt: Instant?)
+    /// A probe of this size arrived and was answered, or was lost.
+    case pathProbed(IKESASnapshot, octets: Int, arrived: Bool)
     /// An attempt moves on; for `initiate`'s log.
     case progress(connection: String, text: String)
 }
@@ -127,6 +135,10 @@ public struct IKESASnapshot: Sendable {
     public var nat: NATDetection
     /// When it was established.
     public var establishedAt: Instant?
+    /// When we begin to replace it; nil when we do not.
+    public var rekeyAt: Instant?
+    /// When it ends whatever comes.
+    public var expiresAt: Instant?
     /// Its CHILD_SAs.
     public var children: [ChildSASnapshot]
 

@@ -10,12 +10,15 @@ public struct IKEDatagram: Hashable, Sendable {
     public var local: Endpoint
     /// The peer's end.
     public var remote: Endpoint
+    /// Send it with DF and never in fragments: it measures the path.
+    public var forbidsFragmentation: Bool
 
     /// Makes a datagram.
-    public init(octets: [UInt8], local: Endpoint, remote: Endpoint) {
+    public init(octets: [UInt8], local: Endpoint, remote: Endpoint, forbidsFragmentation: Bool = false) {
         self.octets = octets
         self.local = local
         self.remote = remote
+        self.forbidsFragmentation = forbidsFragmentation
     }
 }
 
@@ -27,12 +30,22 @@ public enum EngineInput: Sendable {
     case computed(ComputeResult)
     /// `deadline` has come.
     case timeout
-    /// Bring up a connection with this tunnel, from `local` to `remote`.
+    /// Bring up this tunnel of a connection: in an IKE_SA that is there, else in a new one from `local` to `remote`.
     case initiate(connection: String, tunnel: String, local: Endpoint, remote: Endpoint)
     /// Delete an IKE_SA and its CHILD_SAs, telling the peer.
     case terminateIKE(id: UInt32, cause: DownCause)
     /// Delete one CHILD_SA, telling the peer.
     case terminateChild(id: UInt32, cause: DownCause)
+    /// Replace an IKE_SA by a new one now (RFC 7296 §2.18).
+    case rekeyIKE(id: UInt32)
+    /// Replace a CHILD_SA by a new one now: its user or its volume asks for it.
+    case rekeyChild(id: UInt32)
+    /// Ask the peer of an IKE_SA whether it is there, unless a question is under way.
+    case checkLiveness(ikeID: UInt32)
+    /// Find out whether an IP packet of this many octets reaches the peer of an IKE_SA; answered by `.pathProbed`.
+    case probePath(ikeID: UInt32, octets: Int)
+    /// The first authentic packet of a CHILD_SA came.
+    case firstInbound(childID: UInt32)
     /// The policies are these now; running SAs keep the ones they were made with.
     case setPolicies([ConnectionPolicy])
     /// Authentic ESP packets of these CHILD_SAs arrived last at these instants.
@@ -51,6 +64,8 @@ public enum EngineOutput: Sendable {
     case compute(ComputeJob)
     /// Hand a CHILD_SA to the data plane. Only a verified peer has one.
     case install(ChildSAInstallation)
+    /// Send by this CHILD_SA from now on, in place of an older one of its tunnel.
+    case useForSending(childID: UInt32)
     /// Take a CHILD_SA from the data plane.
     case remove(childID: UInt32)
     /// The outer path of a CHILD_SA changed.

@@ -59,6 +59,7 @@ public struct IKEv2Engine {
             updateOwner(ofChild: id) { state, common, context in
                 state.terminateChild(id, cause, common, &context)
             }
+        case .rekeyIKE, .rekeyChild, .checkLiveness, .probePath, .firstInbound: break
         case .setPolicies(let connections): context.policies = PolicyTable(connections)
         case .activity(let children): noteActivity(children)
         case .childMoved(let id, let remote):

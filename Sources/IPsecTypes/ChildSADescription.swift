@@ -114,6 +114,8 @@ public struct ChildSADescription: Sendable {
     public let path: OuterPath
     /// Packets that may arrive late, in bits of the window.
     public let replayWindow: Int
+    /// Volume at which the data plane asks for a replacement; nil parts mean 9/10 of what may be sent at all.
+    public let softLimit: SAVolume
     /// Hard limits by volume.
     public let limit: SAVolume
 
@@ -132,6 +134,7 @@ public struct ChildSADescription: Sendable {
         remoteSelectors: [TrafficSelector],
         path: OuterPath,
         replayWindow: Int,
+        softLimit: SAVolume = SAVolume(),
         limit: SAVolume
     ) {
         self.id = id
@@ -147,6 +150,7 @@ public struct ChildSADescription: Sendable {
         self.remoteSelectors = remoteSelectors
         self.path = path
         self.replayWindow = replayWindow
+        self.softLimit = softLimit
         self.limit = limit
     }
 }

@@ -65,9 +65,13 @@ public final class DataPlane: Sendable {
         for worker in stopped { worker.stop() }
     }
 
-    /// Installs an SA pair, behind all calls before; it is used for sending from then on.
-    public func install(_ sa: ChildSADescription) {
+    /// Installs an SA pair, behind all calls before; unless `sends`, it only receives until `useForSending`.
+    public func install(_ sa: ChildSADescription, sends: Bool = true) {
         for worker in current { worker.perform { $0.install(sa) } }
+    }
+
+    /// Sends by this SA from then on, in place of older ones of its tunnel.
+    public func useForSending(saID: UInt32) {
     }
 
     /// Removes an SA pair.

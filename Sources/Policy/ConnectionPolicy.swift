@@ -113,6 +113,10 @@ public struct TunnelPolicy: Sendable {
     public var start: StartMode
     /// Bits of the anti-replay window.
     public var replayWindow: Int
+    /// How long a CHILD_SA lives.
+    public var lifetime: SALifetime
+    /// Volume at which its replacement begins.
+    public var rekeyVolume: SAVolume
     /// Hard limits by volume.
     public var limit: SAVolume
     /// Where it was written.
@@ -126,6 +130,8 @@ public struct TunnelPolicy: Sendable {
         proposals: [Proposal],
         start: StartMode,
         replayWindow: Int = 1024,
+        lifetime: SALifetime = .childDefault,
+        rekeyVolume: SAVolume = SAVolume(),
         limit: SAVolume = SAVolume(),
         origin: ConfigurationOrigin
     ) {
@@ -135,6 +141,8 @@ public struct TunnelPolicy: Sendable {
         self.proposals = proposals
         self.start = start
         self.replayWindow = replayWindow
+        self.lifetime = lifetime
+        self.rekeyVolume = rekeyVolume
         self.limit = limit
         self.origin = origin
     }
@@ -145,6 +153,7 @@ extension TunnelPolicy {
     public func isEquivalent(to other: TunnelPolicy) -> Bool {
         name == other.name && local == other.local && remote == other.remote && proposals == other.proposals
             && start == other.start && replayWindow == other.replayWindow && limit == other.limit
+            && lifetime == other.lifetime && rekeyVolume == other.rekeyVolume
     }
 }
 
@@ -172,6 +181,8 @@ public struct ConnectionPolicy: Sendable {
     public var livenessDelay: Duration?
     /// Interval of NAT keepalives while we are behind a NAT (RFC 3948 §4).
     public var keepaliveInterval: Duration
+    /// How long an IKE_SA lives.
+    public var lifetime: SALifetime
     /// Retransmission of our requests.
     public var retransmission: RetransmissionPolicy
     /// Where it was written.
@@ -192,6 +203,7 @@ public struct ConnectionPolicy: Sendable {
         forcesEncapsulation: Bool = false,
         livenessDelay: Duration? = .seconds(30),
         keepaliveInterval: Duration = .seconds(20),
+        lifetime: SALifetime = .ikeDefault,
         retransmission: RetransmissionPolicy = RetransmissionPolicy(),
         origin: ConfigurationOrigin,
         keyOrigins: [String: ConfigurationOrigin] = [:]
@@ -207,6 +219,7 @@ public struct ConnectionPolicy: Sendable {
         self.forcesEncapsulation = forcesEncapsulation
         self.livenessDelay = livenessDelay
         self.keepaliveInterval = keepaliveInterval
+        self.lifetime = lifetime
         self.retransmission = retransmission
         self.origin = origin
         self.keyOrigins = keyOrigins
@@ -219,6 +232,7 @@ public struct ConnectionPolicy: Sendable {
             && sharedKey == other.sharedKey && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval && retransmission == other.retransmission
+            && lifetime == other.lifetime
             && tunnels.elementsEqual(other.tunnels) { $0.isEquivalent(to: $1) }
     }
 
