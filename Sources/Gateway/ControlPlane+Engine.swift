@@ -174,6 +174,7 @@ extension ControlPlane {
             case .integrityFailures(let id, let count):
                 warnThrottled("icv \(id)", "CHILD_SA {\(id)}: \(count) packets with a wrong ICV", at: now)
             case .unknownSPI(let spi, let remote):
+                engine.handle(.unknownESP(spi, from: remote.address), at: now)
                 warnThrottled("spi", "ESP with unknown SPI \(spi) from \(remote)", at: now)
             case .exhausted(let id):
                 engine.handle(.rekeyChild(id: id), at: now)
@@ -256,6 +257,8 @@ extension DownCause {
         case .protocolError: "protocol-error"
         case .halfOpenExpired: "half-open-expired"
         case .lastChildGone: "last-child-gone"
+        case .lifetimeOver: "lifetime-over"
+        case .duplicate: "duplicate"
         case .exhausted: "exhausted"
         case .cryptography: "cryptography"
         }

@@ -35,6 +35,10 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
     case halfOpenExpired
     /// The last CHILD_SA of the IKE_SA is gone.
     case lastChildGone
+    /// Its lifetime is over; the text says why no replacement was made in time.
+    case lifetimeOver(lastFailure: String?)
+    /// Another IKE_SA with the same peer carries the same tunnels.
+    case duplicate
     /// The sequence numbers or the volume of a CHILD_SA are used up.
     case exhausted
     /// Cryptography failed; never because of a key's value.
@@ -59,6 +63,9 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
         case .protocolError(let what): "the peer broke the protocol: \(what)"
         case .halfOpenExpired: "half-open for too long"
         case .lastChildGone: "its last CHILD_SA is gone"
+        case .lifetimeOver(let failure):
+            "its lifetime is over" + (failure.map { ", and the last rekey failed: \($0)" } ?? "")
+        case .duplicate: "a second IKE_SA with the same peer and tunnels"
         case .exhausted: "sequence numbers or volume used up"
         case .cryptography(let error): "cryptography failed: \(error)"
         }

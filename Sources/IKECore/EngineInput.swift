@@ -1,4 +1,5 @@
 public import IPPackets
+public import IPsecTypes
 public import Policy
 public import Primitives
 
@@ -46,6 +47,8 @@ public enum EngineInput: Sendable {
     case probePath(ikeID: UInt32, octets: Int)
     /// The first authentic packet of a CHILD_SA came.
     case firstInbound(childID: UInt32)
+    /// An ESP packet with an SPI that we do not have came from this address.
+    case unknownESP(SPI, from: IPAddress)
     /// The policies are these now; running SAs keep the ones they were made with.
     case setPolicies([ConnectionPolicy])
     /// Authentic ESP packets of these CHILD_SAs arrived last at these instants.

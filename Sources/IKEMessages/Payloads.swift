@@ -177,3 +177,11 @@ extension SPI {
         self.init(octets.reduce(0) { $0 << 8 | UInt32($1) })
     }
 }
+
+extension IKESPI {
+    /// An IKE SPI as it stands in a proposal: 8 octets, not all zero.
+    public init?(octets: [UInt8]) {
+        guard octets.count == 8 else { return nil }
+        self.init(octets.reduce(0) { $0 << 8 | UInt64($1) })
+    }
+}

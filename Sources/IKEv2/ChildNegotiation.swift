@@ -5,21 +5,15 @@ import IPsecTypes
 import Policy
 import Primitives
 
-/// A CHILD_SA that is installed.
-struct ChildSA {
-    let snapshot: ChildSASnapshot
-    let connection: String
-}
-
 /// The two ends' parts of a CHILD_SA negotiation in IKE_AUTH (RFC 7296 §1.2, §2.9).
 enum ChildNegotiation {
-    /// Our offers: with our SPI, and without groups, because IKE_AUTH has no key exchange of its own.
-    static func offers(_ tunnel: TunnelPolicy, spi: SPI) -> [Proposal] {
+    /// Our offers, with our SPI; without groups in IKE_AUTH, which has no key exchange of its own.
+    static func offers(_ tunnel: TunnelPolicy, spi: SPI, withGroups: Bool) -> [Proposal] {
         tunnel.proposals.prefix(64).enumerated().map { index, proposal in
             var offer = proposal
             offer.number = UInt8(truncatingIfNeeded: index + 1)
             offer.spi = spi.octets
-            offer.transforms.removeAll { $0.type == .keyExchange }
+            if !withGroups { offer.transforms.removeAll { $0.type == .keyExchange } }
             return offer
         }
     }
@@ -40,17 +34,20 @@ enum ChildNegotiation {
         _ payloads: [Payload],
         tunnel: TunnelPolicy,
         offers: [Proposal],
+        local: [TrafficSelector],
+        remote: [TrafficSelector],
+        keyExchange: KeyExchangeRule,
         inboundSPI: SPI
     ) -> Result<Agreement, DownCause> {
         guard let answer = payloads.securityAssociation?.proposals, answer.count == 1,
             let chosen = answer.first,
-            ProposalRefusal.isValidAnswer(chosen, to: offers, ignoringGroups: true),
+            ProposalRefusal.isValidAnswer(chosen, to: offers, ignoringGroups: keyExchange == .none),
             let transform = chosen.cipherTransform, let outbound = SPI(octets: chosen.spi)
         else { return .failure(.protocolError("its answer to our ESP offers is none of them")) }
         guard let mine = payloads.initiatorSelectors?.selectors,
             let theirs = payloads.responderSelectors?.selectors,
-            SelectorNarrowing.isSubset(mine, of: tunnel.local),
-            SelectorNarrowing.isSubset(theirs, of: tunnel.remote)
+            SelectorNarrowing.isSubset(mine, of: local),
+            SelectorNarrowing.isSubset(theirs, of: remote)
         else { return .failure(.protocolError("its traffic selectors are wider than what we offered")) }
         return .success(
             Agreement(
@@ -154,6 +151,22 @@ enum ChildNegotiation {
         }
     }
 
+    /// What an error of the peer in CREATE_CHILD_SA is about on our side.
+    static func hint(for type: NotifyType, _ tunnel: TunnelPolicy, _ connection: ConnectionPolicy) -> String {
+        switch type {
+        case .noProposalChosen, .invalidKEPayload:
+            "it accepts none of \(tunnel.proposals.map { $0.description }.joined(separator: " ")); if the tunnel came up "
+                + "at first, PFS differs: compare the groups (\(connection.origin(of: "esp-proposals")))"
+        case .tsUnacceptable:
+            "it accepts no part of \(InitiatorAttempt.text(tunnel.local)) === "
+                + "\(InitiatorAttempt.text(tunnel.remote)) (\(tunnel.origin))"
+        case .noAdditionalSAs: "it makes no more CHILD_SAs in this IKE_SA"
+        case .temporaryFailure: "it is busy with a rekey or a deletion of its own"
+        case .childSANotFound: "it does not have that CHILD_SA any more"
+        default: "see the peer's log (\(tunnel.origin))"
+        }
+    }
+
     /// Derives keys and hands the CHILD_SA to the data plane.
     static func install(
         _ agreement: Agreement,
@@ -161,6 +174,7 @@ enum ChildNegotiation {
         nonces: (initiator: [UInt8], responder: [UInt8]),
         sharedSecret: SecretKey?,
         initiatedByUs: Bool,
+        sendsAtOnce: Bool,
         peer: VerifiedPeer,
         connection: ConnectionPolicy,
         encapsulation: Encapsulation,
@@ -189,10 +203,15 @@ enum ChildNegotiation {
             remoteSelectors: agreement.remoteSelectors,
             path: OuterPath(local: common.local, remote: common.remote, encapsulation: encapsulation),
             replayWindow: agreement.tunnel.replayWindow,
+            softLimit: agreement.tunnel.rekeyVolume,
             limit: agreement.tunnel.limit
         )
-        context.emit(.install(ChildSAInstallation(description, peer: peer, ikeID: common.id)))
-        let snapshot = ChildSASnapshot(
+        context.emit(.install(
+                ChildSAInstallation(description, peer: peer, ikeID: common.id, sendsAtOnce: sendsAtOnce)
+            )
+        )
+        let lifetime = agreement.tunnel.lifetime
+        var snapshot = ChildSASnapshot(
             id: id,
             tunnel: agreement.tunnel.name,
             inboundSPI: agreement.inboundSPI,
@@ -203,7 +222,15 @@ enum ChildNegotiation {
             encapsulation: encapsulation,
             installedAt: context.now
         )
-        return ChildSA(snapshot: snapshot, connection: connection.name)
+        snapshot.rekeyAt = lifetime.rekeyInstant(from: context.now, fraction: context.entropy.fraction())
+        snapshot.expiresAt = lifetime.expiry(from: context.now)
+        return ChildSA(
+            snapshot: snapshot,
+            connection: connection.name,
+            isOurs: initiatedByUs,
+            lowestNonce: Collisions.lowest(nonces),
+            isSending: sendsAtOnce
+        )
     }
 }
 

@@ -20,20 +20,36 @@ struct EngineContext {
     var initialContacts: [InitialContact] = []
     /// IKE_SAs that replace others and wait to be entered.
     var successors: [IKESA] = []
+    /// What IKE_SAs want of each other.
+    var handovers: [Handover] = []
+    /// Tunnels that the IKE_SA of their connection cannot carry: the next attempt makes a new one.
+    var needsFreshIKE: Set<Tunnel> = []
+    /// Answers to strangers, one every tenth of a second.
+    var nextUnknownSPIReply: Instant = .zero
     /// How many IKE_SAs of a connection are established.
     var establishedCounts: [String: Int] = [:]
 
+    /// Tunnels that wait for an IKE_SA of ours that is being made.
+    private var followers: [IKESPI: [String]] = [:]
     private var jobOwners: [UInt64: IKESPI] = [:]
     private var inboundSPIs: Set<SPI> = []
     private var lastID: UInt32 = 0
     private var lastChildID: UInt32 = 0
     private var lastJobID: UInt64 = 0
 
+    /// Names a tunnel.
+    struct Tunnel: Hashable {
+        let connection: String
+        let name: String
+    }
+
     /// A peer that has no other IKE_SA than `keep` (RFC 7296 §2.4).
     struct InitialContact {
         let connection: String
         let identity: Identity
         let keep: IKESPI
+        /// When the peer began to make it: what came up later it could not know of.
+        let since: Instant
     }
 
     init(configuration: EngineConfiguration, entropy: any EntropySource) {
@@ -68,6 +84,14 @@ struct EngineContext {
 
     mutating func takeOwner(ofJob id: UInt64) -> IKESPI? { jobOwners.removeValue(forKey: id) }
 
+    /// Lets a tunnel wait for the IKE_SA that an attempt is making.
+    mutating func follow(_ spi: IKESPI, tunnel: String) {
+        guard followers[spi]?.contains(tunnel) != true else { return }
+        followers[spi, default: []].append(tunnel)
+    }
+
+    mutating func takeFollowers(of spi: IKESPI) -> [String] { followers.removeValue(forKey: spi) ?? [] }
+
     /// A random SPI for an IKE_SA of ours: 64 bits of chance, which never meet twice in a gateway's life.
     mutating func newIKESPI() -> IKESPI {
         while true {
@@ -81,6 +105,8 @@ struct EngineContext {
             if let spi = SPI(entropy.nextUInt32()), inboundSPIs.insert(spi).inserted { return spi }
         }
     }
+
+    func isOurs(_ spi: SPI) -> Bool { inboundSPIs.contains(spi) }
 
     mutating func release(_ spi: SPI) { inboundSPIs.remove(spi) }
 }

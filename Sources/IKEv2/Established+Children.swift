@@ -5,7 +5,19 @@ import IPsecTypes
 import Policy
 import Primitives
 
+/// The CHILD_SAs of an IKE_SA: made in IKE_AUTH, replaced, deleted by either end.
 extension Established {
+    /// The CHILD_SA that carries a tunnel's traffic.
+    func current(of tunnel: String) -> ChildSA? {
+        children.last { $0.isCurrent && $0.snapshot.tunnel == tunnel }
+    }
+
+    mutating func setRole(_ role: ChildSA.Role, of id: UInt32, until instant: Instant? = nil) {
+        guard let index = children.firstIndex(where: { $0.id == id }) else { return }
+        children[index].role = role
+        children[index].abandonedAt = instant
+    }
+
     /// Installs what an initiator's IKE_AUTH agreed on.
     mutating func adopt(
         _ agreement: ChildNegotiation.Agreement,
@@ -14,7 +26,17 @@ extension Established {
         _ context: inout EngineContext
     ) -> Transition {
         do throws(CryptoError) {
-            try installChild(agreement, nonces: nonces, initiatedByUs: true, common, &context)
+            let child = try installChild(
+                agreement,
+                nonces: nonces,
+                initiatedByUs: true,
+                sendsAtOnce: true,
+                common,
+                &context
+            )
+            children.append(child)
+            context.report(.childUp(snapshot(common), child.snapshot))
+            if case .close = sendNext(common, &context) { return .close }
             return .move(.established(self))
         } catch {
             context.release(agreement.inboundSPI)
@@ -22,28 +44,29 @@ extension Established {
         }
     }
 
-    mutating func installChild(
+    /// Derives keys and hands a CHILD_SA to the data plane; the caller enters and reports it.
+    func installChild(
         _ agreement: ChildNegotiation.Agreement,
         nonces: (initiator: [UInt8], responder: [UInt8]),
         sharedSecret: SecretKey? = nil,
         initiatedByUs: Bool,
+        sendsAtOnce: Bool,
         _ common: SACommon,
         _ context: inout EngineContext
-    ) throws(CryptoError) {
-        let child = try ChildNegotiation.install(
+    ) throws(CryptoError) -> ChildSA {
+        try ChildNegotiation.install(
             agreement,
             channel: channel,
             nonces: nonces,
             sharedSecret: sharedSecret,
             initiatedByUs: initiatedByUs,
+            sendsAtOnce: sendsAtOnce,
             peer: peer,
             connection: connection,
             encapsulation: encapsulation,
             common,
             &context
         )
-        children.append(child)
-        context.report(.childUp(snapshot(common), child.snapshot))
     }
 
     /// As initiator: the IKE_SA stands but has no CHILD_SA, so it is of no use and deleted.
@@ -79,7 +102,16 @@ extension Established {
             return [.notify(ChildNegotiation.notification(for: cause))]
         case .success(let agreement):
             do throws(CryptoError) {
-                try installChild(agreement, nonces: nonces, initiatedByUs: false, common, &context)
+                let child = try installChild(
+                    agreement,
+                    nonces: nonces,
+                    initiatedByUs: false,
+                    sendsAtOnce: true,
+                    common,
+                    &context
+                )
+                children.append(child)
+                context.report(.childUp(snapshot(common), child.snapshot))
             } catch {
                 context.release(agreement.inboundSPI)
                 context.report(
@@ -97,6 +129,8 @@ extension Established {
         }
     }
 
+    // MARK: - Ends
+
     /// Deletes one CHILD_SA of ours; the peer is told.
     mutating func terminateChild(
         _ id: UInt32,
@@ -104,13 +138,57 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        guard let index = children.firstIndex(where: { $0.snapshot.id == id }) else { return .stay }
+        guard let index = children.firstIndex(where: { $0.id == id }) else { return .stay }
         let child = children.remove(at: index)
+        if active?.task == .rekeyChild(id: id) { active?.isCancelled = true }
         release(child, cause, common, &context)
+        closingChildren[child.snapshot.outboundSPI] = child.snapshot.inboundSPI
         return enqueue(.deleteChildren([child.snapshot.inboundSPI]), common, &context)
     }
 
-    /// The peer deletes CHILD_SAs by its inbound SPIs; the answer names ours (RFC 7296 §1.4.1).
+    /// The peer has answered our DELETE: replaced CHILD_SAs receive for a moment longer, what is under way is not
+    /// lost.
+    mutating func retire(_ spis: [SPI], _ common: SACommon, _ context: inout EngineContext) {
+        for (outbound, inbound) in closingChildren where spis.contains(inbound) {
+            closingChildren[outbound] = nil
+        }
+        for child in children where child.role == .deleting && spis.contains(child.snapshot.inboundSPI) {
+            retire(child, &context)
+        }
+    }
+
+    private mutating func retire(_ child: ChildSA, _ context: inout EngineContext) {
+        children.removeAll { $0.id == child.id }
+        let until = context.now.advanced(by: RetiredChild.grace)
+        retired.append(RetiredChild(snapshot: child.snapshot, until: until))
+        guard child.isSending else { return }
+        useCurrent(of: child.snapshot.tunnel, &context)
+    }
+
+    /// The CHILD_SA that took over sends from now on, if it did not already.
+    mutating func useCurrent(of tunnel: String, _ context: inout EngineContext) {
+        guard
+            let index = children.lastIndex(where: {
+                $0.isCurrent && !$0.isSending && $0.snapshot.tunnel == tunnel
+            })
+        else { return }
+        children[index].isSending = true
+        context.emit(.useForSending(childID: children[index].id))
+    }
+
+    /// A packet came by a CHILD_SA that the peer initiated: it has our response, and takes ours
+    /// (RFC 7296 §2.8).
+    mutating func noteFirstInbound(_ id: UInt32, _ context: inout EngineContext) -> Transition {
+        guard let index = children.firstIndex(where: { $0.id == id }), children[index].isCurrent,
+            !children[index].isSending
+        else { return .stay }
+        children[index].isSending = true
+        context.emit(.useForSending(childID: id))
+        return .stay
+    }
+
+    /// The peer deletes CHILD_SAs by its inbound SPIs; the answer names ours (RFC 7296 §1.4.1), but for those
+    /// whose DELETE by us crossed this one.
     mutating func peerDeletes(
         _ spis: [[UInt8]],
         _ common: SACommon,
@@ -118,13 +196,41 @@ extension Established {
     ) -> [SPI] {
         var answered = [SPI]()
         for octets in spis {
-            guard let spi = SPI(octets: octets),
-                let index = children.firstIndex(where: { $0.snapshot.outboundSPI == spi })
-            else { continue }
-            let child = children.remove(at: index)
-            answered.append(child.snapshot.inboundSPI)
+            guard let spi = SPI(octets: octets) else { continue }
+            guard let index = children.firstIndex(where: { $0.snapshot.outboundSPI == spi }) else {
+                // A request that crossed the rekey of the IKE_SA is about CHILD_SAs that have moved on.
+                if let successor {
+                    context.handovers.append(.peerDeletes(at: successor, spi.octets))
+                }
+                continue
+            }
+            let child = children[index]
+            if !isDeleting(child.snapshot.inboundSPI) { answered.append(child.snapshot.inboundSPI) }
+            guard child.isCurrent else {
+                retire(child, &context)
+                continue
+            }
+            children.remove(at: index)
             release(child, .peerDeleted, common, &context)
         }
         return answered
+    }
+
+    private func isDeleting(_ spi: SPI) -> Bool {
+        guard case .deleteChildren(let spis) = active?.task else { return false }
+        return spis.contains(spi)
+    }
+
+    /// The peer has no SA for what we send: an authentic INVALID_SPI says so (RFC 7296 §1.5).
+    mutating func peerLost(_ notify: NotifyPayload, _ common: SACommon, _ context: inout EngineContext) {
+        guard let spi = SPI(octets: notify.data),
+            let index = children.firstIndex(where: { $0.snapshot.outboundSPI == spi && $0.isCurrent }),
+            // What it got before it had the SA, or after it deleted it, is no sign of a loss.
+            children[index].snapshot.installedAt.advanced(by: .seconds(5)) <= context.now
+        else { return }
+        let child = children.remove(at: index)
+        release(child, .peerRefused(.invalidSPI, hint: "it has no such CHILD_SA"), common, &context)
+        guard waiting.count < Self.maximumWaiting else { return }
+        waiting.append(.deleteChildren([child.snapshot.inboundSPI]))
     }
 }

@@ -9,8 +9,8 @@ import Primitives
 struct PendingAnswer {
     /// What is being answered.
     enum Subject {
-        /// A CHILD_SA; the peer deletes the one that it rekeys.
-        case child(ChildNegotiation.Agreement)
+        /// A CHILD_SA, perhaps in place of another one; that one the peer deletes.
+        case child(ChildNegotiation.Agreement, rekeys: UInt32?)
         /// The IKE_SA itself.
         case ike(IKESuite, Proposal, peerSPI: IKESPI)
     }
@@ -19,6 +19,7 @@ struct PendingAnswer {
     let datagram: IKEDatagram
     let messageID: UInt32
     let initiatorNonce: [UInt8]
+    var job: UInt64 = 0
 }
 
 /// CREATE_CHILD_SA as responder (RFC 7296 §1.3, §2.8): further CHILD_SAs, and rekeys that the peer begins.
@@ -44,14 +45,14 @@ extension Established {
                 &context
             )
         }
-        // RFC 7296 §2.25.2: an IKE_SA that is being deleted makes nothing new.
-        guard closing == nil, pendingAnswer == nil else {
-            return refuse(NotifyPayload(.temporaryFailure), &self, &context)
-        }
         guard let offered = payloads.securityAssociation?.proposals, let nonce = payloads.nonce else {
             return refuse(NotifyPayload(.invalidSyntax), &self, &context)
         }
         let isIKE = offered.contains { $0.securityProtocol == .ike }
+        let own = ownWork
+        guard !(isIKE ? Collisions.postponesIKERekey(own) : Collisions.postponesChild(own)) else {
+            return refuse(NotifyPayload(.temporaryFailure), &self, &context)
+        }
         switch isIKE ? judgeIKERekey(offered, payloads) : judgeChild(payloads, &context) {
         case .failure(let refusal):
             if let cause = refusal.cause {
@@ -59,7 +60,7 @@ extension Established {
             }
             return refuse(refusal.notify, &self, &context)
         case .success(let subject):
-            let pending = PendingAnswer(
+            var pending = PendingAnswer(
                 subject: subject,
                 datagram: datagram,
                 messageID: header.messageID,
@@ -75,8 +76,8 @@ extension Established {
                 ]
                 return refuse(NotifyPayload(.invalidKEPayload, data: data), &self, &context)
             }
+            pending.job = context.compute(.answer(group, peer: exchange.data), for: common)
             pendingAnswer = pending
-            _ = context.compute(.answer(group, peer: exchange.data), for: common)
             return .stay
         }
     }
@@ -92,19 +93,14 @@ extension Established {
         _ context: inout EngineContext
     ) -> Result<PendingAnswer.Subject, Refusal> {
         var tunnels = connection.tunnels
+        var rekeys: UInt32?
         if let rekey = payloads.notification(.rekeySA) {
-            guard let spi = SPI(octets: rekey.spi), rekey.securityProtocol == .esp,
-                let old = children.first(where: { $0.snapshot.outboundSPI == spi })
-            else {
-                // RFC 7296 §2.25: the notification names what was not found.
-                let notify = NotifyPayload(
-                    .childSANotFound,
-                    securityProtocol: rekey.securityProtocol,
-                    spi: rekey.spi
-                )
-                return .failure(Refusal(notify: notify))
+            switch rekeyed(rekey) {
+            case .failure(let refusal): return .failure(refusal)
+            case .success(let old):
+                tunnels.removeAll { $0.name != old.snapshot.tunnel }
+                rekeys = old.id
             }
-            tunnels.removeAll { $0.name != old.snapshot.tunnel }
         }
         guard children.count < Self.maximumChildren else {
             return .failure(Refusal(notify: NotifyPayload(.noAdditionalSAs)))
@@ -116,10 +112,32 @@ extension Established {
             keyExchange: .negotiated
         ) { context.newInboundSPI() }
         switch answer {
-        case .success(let agreement): return .success(.child(agreement))
+        case .success(let agreement): return .success(.child(agreement, rekeys: rekeys))
         case .failure(let cause):
             return .failure(Refusal(notify: ChildNegotiation.notification(for: cause), cause: cause))
         }
+    }
+
+    /// The CHILD_SA that a request wants to replace (RFC 7296 §2.25.1): one that is going is not replaced, one that is
+    /// gone is named as not found.
+    private func rekeyed(_ notify: NotifyPayload) -> Result<ChildSA, Refusal> {
+        let spi = SPI(octets: notify.spi)
+        let old = children.first { $0.snapshot.outboundSPI == spi }
+        if notify.securityProtocol == .esp, let spi, closingChildren[spi] != nil || old?.isCurrent == false {
+            return .failure(Refusal(notify: NotifyPayload(.temporaryFailure)))
+        }
+        guard let old, notify.securityProtocol == .esp else {
+            return .failure(
+                Refusal(
+                    notify: NotifyPayload(
+                        .childSANotFound,
+                        securityProtocol: notify.securityProtocol,
+                        spi: notify.spi
+                    )
+                )
+            )
+        }
+        return .success(old)
     }
 
     private func judgeIKERekey(
@@ -135,9 +153,7 @@ extension Established {
                 accepting: accepted,
                 origin: connection.origin(of: "ike-proposals")
             ).proposal
-            guard let suite = IKESuite(chosen), chosen.spi.count == 8,
-                let spi = IKESPI(chosen.spi.reduce(0) { $0 << 8 | UInt64($1) })
-            else { return .failure(Refusal(notify: NotifyPayload(.invalidSyntax))) }
+            guard let suite = IKESuite(chosen), let spi = IKESPI(octets: chosen.spi) else { return .failure(Refusal(notify: NotifyPayload(.invalidSyntax))) }
             return .success(.ike(suite, chosen, peerSPI: spi))
         } catch {
             return .failure(
@@ -148,29 +164,30 @@ extension Established {
 
     /// Gives back what a request had reserved.
     func abandon(_ subject: PendingAnswer.Subject, _ context: inout EngineContext) {
-        if case .child(let agreement) = subject { context.release(agreement.inboundSPI) }
+        if case .child(let agreement, _) = subject { context.release(agreement.inboundSPI) }
     }
 
     /// The key exchange of the pending request is done.
-    mutating func handle(
+    mutating func answerComputed(
         _ result: ComputeResult,
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
         guard let pending = pendingAnswer else { return .stay }
         pendingAnswer = nil
-        // It may have begun to be deleted meanwhile: then nothing may outlive it.
-        guard closing == nil else {
+        let transition: Transition
+        // It may have begun to be deleted, or replaced, meanwhile: then nothing may outlive it.
+        if closing != nil || successor != nil {
             abandon(pending.subject, &context)
-            return answer(pending, [.notify(NotifyPayload(.temporaryFailure))], common, &context)
-        }
-        switch result.outcome {
-        case .answer(let pair, let secret):
-            return finish(pending, (pair, secret), common, &context)
-        case .failure, .keyPair, .secret:
+            transition = answer(pending, [.notify(NotifyPayload(.temporaryFailure))], common, &context)
+        } else if case .answer(let pair, let secret) = result.outcome {
+            transition = finish(pending, (pair, secret), common, &context)
+        } else {
             abandon(pending.subject, &context)
-            return answer(pending, [.notify(NotifyPayload(.invalidSyntax))], common, &context)
+            transition = answer(pending, [.notify(NotifyPayload(.invalidSyntax))], common, &context)
         }
+        if case .close = transition { return .close }
+        return sendNext(common, &context)
     }
 
     private mutating func finish(
@@ -186,23 +203,8 @@ extension Established {
             } ?? []
         do throws(CryptoError) {
             switch pending.subject {
-            case .child(let agreement):
-                var chosen = agreement.proposal
-                chosen.spi = agreement.inboundSPI.octets
-                try installChild(
-                    agreement,
-                    nonces: (pending.initiatorNonce, nonce),
-                    sharedSecret: exchange?.secret,
-                    initiatedByUs: false,
-                    common,
-                    &context
-                )
-                let tail: [Payload] = [
-                    .initiatorSelectors(TSPayload(agreement.remoteSelectors)),
-                    .responderSelectors(TSPayload(agreement.localSelectors)),
-                ]
-                let payloads = [.securityAssociation(SAPayload([chosen])), .nonce(nonce)] + head + tail
-                return answer(pending, payloads, common, &context)
+            case .child(let agreement, let rekeys):
+                return try finishChild(agreement, rekeys, pending, nonce, exchange?.secret, head, common, &context)
             case .ike(let suite, let proposal, let peerSPI):
                 guard let secret = exchange?.secret else { throw .invalidLength }
                 let spi = context.newIKESPI()
@@ -215,6 +217,61 @@ extension Established {
         } catch {
             abandon(pending.subject, &context)
             return answer(pending, [.notify(NotifyPayload(.temporaryFailure))], common, &context)
+        }
+    }
+
+    private mutating func finishChild(
+        _ agreement: ChildNegotiation.Agreement,
+        _ rekeys: UInt32?,
+        _ pending: PendingAnswer,
+        _ nonce: [UInt8],
+        _ secret: SecretKey?,
+        _ head: [Payload],
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) throws(CryptoError) -> Transition {
+        let old = rekeys.flatMap { id in children.first { $0.id == id && $0.isCurrent } }
+        guard rekeys == nil || old != nil else {
+            // Our own rekey of it was complete first, and its DELETE is under way.
+            abandon(pending.subject, &context)
+            return answer(pending, [.notify(NotifyPayload(.temporaryFailure))], common, &context)
+        }
+        let child = try installChild(
+            agreement,
+            nonces: (pending.initiatorNonce, nonce),
+            sharedSecret: secret,
+            initiatedByUs: false,
+            // The peer has no keys before our response arrives: the old one sends until the new one was heard.
+            sendsAtOnce: old == nil,
+            common,
+            &context
+        )
+        children.append(child)
+        noteRival(child, rekeys)
+        if let old {
+            setRole(.superseded, of: old.id, until: context.now.advanced(by: Self.abandonment))
+            context.report(.childRekeyed(snapshot(common), old: old.snapshot, new: child.snapshot))
+        } else {
+            context.report(.childUp(snapshot(common), child.snapshot))
+        }
+        var chosen = agreement.proposal
+        chosen.spi = agreement.inboundSPI.octets
+        let tail: [Payload] = [
+            .initiatorSelectors(TSPayload(agreement.remoteSelectors)),
+            .responderSelectors(TSPayload(agreement.localSelectors)),
+        ]
+        let payloads = [.securityAssociation(SAPayload([chosen])), .nonce(nonce)] + head + tail
+        return answer(pending, payloads, common, &context)
+    }
+
+    /// A request of the peer for the same CHILD_SA as ours crossed it: nonces will decide.
+    private mutating func noteRival(_ child: ChildSA, _ rekeys: UInt32?) {
+        guard let active, active.isOut else { return }
+        switch active.task {
+        case .rekeyChild(let id) where id == rekeys: self.active?.rivalChild = child.id
+        case .createChild(let tunnel) where rekeys == nil && tunnel == child.snapshot.tunnel:
+            self.active?.rivalChild = child.id
+        default: break
         }
     }
 
@@ -235,7 +292,7 @@ extension Established {
     }
 
     /// Makes the IKE_SA that takes over; it inherits the CHILD_SAs, and the peer deletes this one
-    /// (RFC 7296 §2.8, §2.18).
+    /// (RFC 7296 §2.8, §2.18). With a rekey of ours under way the nonces decide first (§2.8.2).
     private mutating func succeed(
         _ suite: IKESuite,
         _ secret: SecretKey,
@@ -246,39 +303,26 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) throws(CryptoError) {
-        let keys = try IKEKeys(
-            rekeying: channel.keys,
-            oldPRF: channel.suite.prf,
-            suite: suite,
-            sharedSecret: secret,
-            initiatorNonce: pending.initiatorNonce,
-            responderNonce: nonce,
-            initiatorSPI: peerSPI,
-            responderSPI: spi
-        )
+        let nonces = (initiator: pending.initiatorNonce, responder: nonce)
         let next = SACommon(
             id: context.newID(),
             isInitiator: false,
             localSPI: spi,
             remoteSPI: peerSPI.value,
             local: common.local,
-            remote: common.remote
+            remote: common.remote,
+            createdAt: context.now
         )
-        var successor = Established(
-            connection: connection,
-            peer: peer,
-            localIdentity: localIdentity,
-            channel: SecureChannel(suite: suite, keys: keys, isInitiator: false),
-            nat: nat,
-            encapsulation: encapsulation,
-            nextRequestID: 0,
-            expectedRequestID: 0,
-            at: context.now
-        )
-        successor.children = children
-        children = []
-        context.report(.ikeUp(successor.snapshot(next)))
-        context.successors.append(IKESA(common: next, state: .established(successor)))
+        try makeSuccessor(next, suite, secret, nonces, &context)
+        if active?.task == .rekeyIKE {
+            if active?.isOut == true {
+                active?.rival = (spi, Collisions.lowest(nonces))
+                return
+            }
+            active = nil
+        }
+        handOver(to: spi, common, &context)
+        abandonedAt = context.now.advanced(by: Self.abandonment)
     }
 }
 
@@ -286,7 +330,7 @@ extension PendingAnswer.Subject {
     /// The group of the key exchange, or nil without PFS.
     fileprivate var group: KeyExchangeGroup? {
         switch self {
-        case .child(let agreement): agreement.proposal.transform(of: .keyExchange)?.keyExchangeGroup
+        case .child(let agreement, _): agreement.proposal.transform(of: .keyExchange)?.keyExchangeGroup
         case .ike(let suite, _, _): suite.group
         }
     }

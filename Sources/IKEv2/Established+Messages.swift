@@ -18,12 +18,19 @@ extension Established {
         }
         let header = message.header
         if header.isResponse {
-            guard header.messageID == outstanding?.request.messageID, header.exchange == .informational else {
+            guard let active, header.messageID == active.request?.messageID,
+                header.exchange == active.task.exchange
+            else {
                 context.count(.messageID)
                 return .stay
             }
         } else if header.messageID != expectedRequestID {
-            return handleOutOfWindow(header, datagram, &context)
+            return handleOutOfWindow(header, content, datagram, &context)
+        }
+        // Until the collision that made it is settled, only its deletion concerns this IKE_SA; the peer asks again.
+        if awaitsHandover, header.exchange != .informational {
+            context.count(.unexpected)
+            return .stay
         }
         let payloads: [Payload]
         do throws(EncryptedContent.OpenError) {
@@ -39,8 +46,12 @@ extension Established {
                 return handleMalformed(header, datagram, common, &context)
             }
         }
+        if awaitsHandover, !payloads.deletesIKE {
+            context.count(.unexpected)
+            return .stay
+        }
         noteAuthentic(datagram, &common, &context)
-        guard !header.isResponse else { return complete(common, &context) }
+        guard !header.isResponse else { return complete(payloads, common, &context) }
         expectedRequestID &+= 1
         return handleRequest(payloads, header, datagram, common, &context)
     }
@@ -63,16 +74,26 @@ extension Established {
     /// The last request again gets the last response again; anything else outside the window gets nothing.
     private func handleOutOfWindow(
         _ header: IKEHeader,
+        _ content: EncryptedContent,
         _ datagram: IKEDatagram,
         _ context: inout EngineContext
     ) -> Transition {
-        guard header.messageID == expectedRequestID &- 1, let cached, cached.answers(datagram.octets) else {
+        guard header.messageID == expectedRequestID &- 1, let cached,
+            cached.answers(datagram.octets) || isReplacement(header, content)
+        else {
             context.count(.messageID)
             return .stay
         }
         let again = IKEDatagram(octets: cached.octets, local: datagram.local, remote: datagram.remote)
         context.emit(.transmit(again))
         return .stay
+    }
+
+    /// True for an authentic INFORMATIONAL that took the place of a larger one, whose answers were lost
+    /// (`replaceProbe`).
+    private func isReplacement(_ header: IKEHeader, _ content: EncryptedContent) -> Bool {
+        guard header.exchange == .informational, let payloads = try? channel.open(content) else { return false }
+        return payloads.isEmpty
     }
 
     /// An authentic message is a sign of life, and tells where a peer behind a NAT is now (RFC 7296 §2.23).
@@ -172,9 +193,12 @@ extension Established {
                 + "(\(connection.origin(of: "psk-file")))"
             return linger(.peerRefused(.authenticationFailed, hint: hint), common, &context)
         }
+        if let lost = payloads.notification(.invalidSPI) { peerLost(lost, common, &context) }
         var answer = [Payload]()
         for case .delete(let delete) in payloads {
             if delete.securityProtocol == .ike {
+                // RFC 7296 §2.25.2: a rekey of ours that crosses it is forgotten.
+                forgetIKERekey(common, &context)
                 _ = reply([], &self, &context)
                 return linger(.peerDeleted, common, &context)
             }
@@ -182,6 +206,25 @@ extension Established {
             let answered = peerDeletes(delete.spis, common, &context)
             if !answered.isEmpty { answer.append(.delete(.esp(answered))) }
         }
-        return reply(answer, &self, &context)
+        if case .close = reply(answer, &self, &context) { return .close }
+        if case .close = sendNext(common, &context) { return .close }
+        return .move(.established(self))
+    }
+
+    /// The peer deletes this IKE_SA while we rekey it: if it has made one itself, that one takes over.
+    private mutating func forgetIKERekey(_ common: SACommon, _ context: inout EngineContext) {
+        guard let exchange = active, exchange.task == .rekeyIKE else { return }
+        active = nil
+        if let rival = exchange.rival { handOver(to: rival.spi, common, &context) }
+    }
+}
+
+extension [Payload] {
+    /// True if the message deletes its IKE_SA.
+    fileprivate var deletesIKE: Bool {
+        contains { payload in
+            guard case .delete(let delete) = payload else { return false }
+            return delete.securityProtocol == .ike
+        }
     }
 }

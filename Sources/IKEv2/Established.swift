@@ -18,15 +18,20 @@ struct Established {
     let nat: NATDetection
     let encapsulation: Encapsulation
     let establishedAt: Instant
+    /// The lower nonce of the exchange that made it: duplicates and collisions are settled by it.
+    let lowestNonce: [UInt8]
     var children: [ChildSA] = []
+    /// Deleted CHILD_SAs that still receive for a moment.
+    var retired: [RetiredChild] = []
 
     /// The message ID of our next request.
     var nextRequestID: UInt32
     /// The message ID of the peer's next request; the window is 1 (RFC 7296 §2.3).
     var expectedRequestID: UInt32
     var cached: CachedResponse?
-    var outstanding: (request: OutstandingRequest, task: Task)?
-    var waiting: Deque<Task> = []
+    /// The exchange of ours that is under way.
+    var active: OwnExchange?
+    var waiting: Deque<OwnExchange.Task> = []
     /// When the peer last proved to be alive.
     var lastInbound: Instant
     /// When we last sent anything on this path.
@@ -36,17 +41,30 @@ struct Established {
     /// Why this IKE_SA is being deleted by us.
     var closing: DownCause?
 
-    /// What a request of ours is for.
-    enum Task {
-        /// An empty INFORMATIONAL (RFC 7296 §2.4).
-        case livenessCheck
-        /// DELETE of CHILD_SAs by our inbound SPIs.
-        case deleteChildren([SPI])
-        /// DELETE of this IKE_SA.
-        case deleteIKE
-    }
+    /// CHILD_SAs that are gone but whose DELETE the peer has not answered: outbound SPI to inbound SPI.
+    var closingChildren: [SPI: SPI] = [:]
+
+    /// The IKE_SA that has taken over from this one.
+    var successor: IKESPI?
+    /// True between the exchange that made this IKE_SA and the moment it takes over: a collision may decide
+    /// otherwise.
+    var awaitsHandover = false
+    /// Made only to be deleted: a collision went the other way.
+    var isSilent = false
+    /// When its replacement begins.
+    var rekeyAt: Instant?
+    /// When it ends whatever comes.
+    let expiresAt: Instant?
+    /// Rekeys of it that failed in a row.
+    var failures = 0
+    /// When it ends if the peer has not deleted it as it should.
+    var abandonedAt: Instant?
+    /// When INVALID_SPI may be sent again.
+    var nextInvalidSPI: Instant = .zero
 
     static let maximumWaiting = 64
+    /// How long what the peer has to delete is waited for.
+    static let abandonment = Duration.seconds(60)
 
     init(
         connection: ConnectionPolicy,
@@ -55,9 +73,10 @@ struct Established {
         channel: SecureChannel,
         nat: NATDetection,
         encapsulation: Encapsulation,
+        nonces: (initiator: [UInt8], responder: [UInt8]),
         nextRequestID: UInt32,
         expectedRequestID: UInt32,
-        at now: Instant
+        _ context: inout EngineContext
     ) {
         self.connection = connection
         self.peer = peer
@@ -67,7 +86,11 @@ struct Established {
         self.encapsulation = encapsulation
         self.nextRequestID = nextRequestID
         self.expectedRequestID = expectedRequestID
+        let now = context.now
+        lowestNonce = Collisions.lowest(nonces)
         establishedAt = now
+        rekeyAt = connection.lifetime.rekeyInstant(from: now, fraction: context.entropy.fraction())
+        expiresAt = connection.lifetime.expiry(from: now)
         lastInbound = now
         lastOutbound = now
     }
@@ -75,15 +98,33 @@ struct Established {
     func snapshot(_ common: SACommon) -> IKESASnapshot {
         var snapshot = common.snapshot(
             connection: connection.name,
-            state: closing == nil ? .established : .deleting
+            state: closing == nil && successor == nil ? .established : .deleting
         )
         snapshot.localIdentity = localIdentity
         snapshot.remoteIdentity = peer.identity
         snapshot.proposal = channel.suite.proposal
         snapshot.nat = nat
         snapshot.establishedAt = establishedAt
-        snapshot.children = children.map { $0.snapshot }
+        snapshot.rekeyAt = closing == nil ? rekeyAt : nil
+        snapshot.expiresAt = expiresAt
+        snapshot.children = children.filter { $0.isCurrent }.map { $0.snapshot }
         return snapshot
+    }
+
+    /// What we are doing, for the question whether a request of the peer crosses it.
+    var ownWork: Collisions.OwnWork {
+        var work = Collisions.OwnWork()
+        work.isClosing = closing != nil
+        work.isReplaced = successor != nil
+        work.isAnswering = pendingAnswer != nil
+        if let active, active.isOut {
+            switch active.task {
+            case .rekeyIKE: work.isRekeyingIKE = true
+            case .createChild, .rekeyChild, .deleteChildren: work.isChangingChildren = true
+            case .livenessCheck, .probePath, .invalidSPI, .deleteIKE: break
+            }
+        }
+        return work
     }
 
     /// Sends a response and remembers it for retransmissions of the request.
@@ -110,10 +151,13 @@ struct Established {
     /// Ends the IKE_SA without a word to the peer; reports what goes down.
     mutating func close(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) -> Transition
     {
+        let cause = closing ?? cause
         if let pendingAnswer { abandon(pendingAnswer.subject, &context) }
         pendingAnswer = nil
+        abandonExchanges(cause, common, &context)
         removeAllChildren(cause, common, &context)
-        context.report(.ikeDown(snapshot(common), cause: closing ?? cause))
+        // One that was replaced, or never took over, goes without a word: its traffic is elsewhere.
+        if successor == nil, !awaitsHandover, !isSilent { context.report(.ikeDown(snapshot(common), cause: cause)) }
         return .close
     }
 
@@ -121,12 +165,18 @@ struct Established {
         let all = children
         children = []
         for child in all { release(child, cause, common, &context) }
+        for child in retired { Self.remove(child.snapshot, &context) }
+        retired = []
     }
 
     /// Takes one CHILD_SA from the data plane.
     func release(_ child: ChildSA, _ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) {
-        context.emit(.remove(childID: child.snapshot.id))
-        context.release(child.snapshot.inboundSPI)
-        context.report(.childDown(snapshot(common), child.snapshot, cause: cause))
+        Self.remove(child.snapshot, &context)
+        if child.isCurrent { context.report(.childDown(snapshot(common), child.snapshot, cause: cause)) }
+    }
+
+    static func remove(_ child: ChildSASnapshot, _ context: inout EngineContext) {
+        context.emit(.remove(childID: child.id))
+        context.release(child.inboundSPI)
     }
 }

@@ -62,6 +62,14 @@ struct IKESA {
         }
     }
 
+    /// True while an IKE_SA that we initiated is on its way.
+    var isAttempt: Bool {
+        switch state {
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorAwaitingAuth: true
+        case .responderComputing, .responderAwaitingAuth, .established, .lingering: false
+        }
+    }
+
     var isHalfOpen: Bool {
         switch state {
         case .responderComputing, .responderAwaitingAuth: true
@@ -77,7 +85,9 @@ struct IKESA {
             common.snapshot(connection: connectionName ?? "", state: .connecting)
         case .responderComputing, .responderAwaitingAuth:
             common.snapshot(connection: "", state: .connecting)
-        case .established(let state): state.snapshot(common)
+        case .established(let state):
+            // What a collision made in vain is nobody's connection.
+            state.awaitsHandover || state.isSilent ? nil : state.snapshot(common)
         case .lingering: nil
         }
     }

@@ -12,10 +12,11 @@ public import Primitives
 /// It has no I/O, clock or chance of its own. After each `handle` the owner carries out `nextOutput()` until nil
 /// and calls `handle(.timeout, at:)` when `deadline` has come.
 public struct IKEv2Engine {
-    private var context: EngineContext
-    private var sas: [IKESPI: IKESA] = [:]
+    var context: EngineContext
+    var sas: [IKESPI: IKESA] = [:]
     private var deadlines = DeadlineHeap()
     private var cookies: CookieJar
+    var duplicates: [Duplicate] = []
 
     /// An engine without policies; give it some with `.setPolicies`.
     public init(configuration: EngineConfiguration, entropy: any EntropySource, at now: Instant) {
@@ -24,7 +25,9 @@ public struct IKEv2Engine {
     }
 
     /// When `.timeout` is due.
-    public var deadline: Instant? { deadlines.earliest }
+    public var deadline: Instant? {
+        [deadlines.earliest, duplicates.map { $0.dueAt }.min()].compactMap { $0 }.min()
+    }
 
     /// Datagrams dropped, by reason.
     public var drops: [IKEDropReason: UInt64] { context.drops }
@@ -50,16 +53,17 @@ public struct IKEv2Engine {
             update(spi) { sa, context in sa.handle(result, &context) }
         case .timeout:
             while let spi = deadlines.popDue(at: now) { update(spi) { sa, context in sa.timeout(&context) } }
+            settleDuplicates()
         case .initiate(let connection, let tunnel, let local, let remote):
             initiate(connection, tunnel, local, remote)
         case .terminateIKE(let id, let cause):
-            guard let spi = sas.first(where: { $0.value.common.id == id })?.key else { return }
-            update(spi) { sa, context in sa.terminate(cause, &context) }
+            updateIKE(id) { sa, context in sa.terminate(cause, &context) }
         case .terminateChild(let id, let cause):
             updateOwner(ofChild: id) { state, common, context in
                 state.terminateChild(id, cause, common, &context)
             }
-        case .rekeyIKE, .rekeyChild, .checkLiveness, .probePath, .firstInbound: break
+        case .rekeyIKE, .rekeyChild, .checkLiveness, .probePath, .firstInbound, .unknownESP:
+            maintain(input)
         case .setPolicies(let connections): context.policies = PolicyTable(connections)
         case .activity(let children): noteActivity(children)
         case .childMoved(let id, let remote):
@@ -89,6 +93,7 @@ public struct IKEv2Engine {
         let number = header.isFromInitiator ? header.responderSPI : header.initiatorSPI
         guard let spi = IKESPI(number), let sa = sas[spi], Self.belongs(header, to: sa.common) else {
             context.count(.unknownSPI)
+            refuseUnknown(header, datagram)
             return
         }
         guard let message = try? ReceivedMessage(parsing: datagram.octets) else {
@@ -115,6 +120,19 @@ public struct IKEv2Engine {
         reply.isResponse = true
         reply.isFromInitiator = false
         send([.notify(NotifyPayload(.invalidMajorVersion))], header: reply, to: datagram)
+    }
+
+    /// RFC 7296 §2.21.4: a request to an IKE_SA that we do not have gets INVALID_IKE_SPI, so that a peer that
+    /// outlived a restart of ours need not wait for its liveness check; never more than it sent, and not often.
+    private mutating func refuseUnknown(_ header: IKEHeader, _ datagram: IKEDatagram) {
+        guard !header.isResponse, header.exchange != .ikeSAInit, context.nextUnknownSPIReply <= context.now,
+            datagram.octets.count >= 36
+        else { return }
+        context.nextUnknownSPIReply = context.now.advanced(by: .milliseconds(100))
+        var reply = header
+        reply.isResponse = true
+        reply.isFromInitiator = !header.isFromInitiator
+        send([.notify(NotifyPayload(.invalidIKESPI))], header: reply, to: datagram)
     }
 
     private mutating func receiveInit(_ header: IKEHeader, _ datagram: IKEDatagram) {
@@ -202,7 +220,8 @@ public struct IKEv2Engine {
             localSPI: spi,
             remoteSPI: header.initiatorSPI,
             local: datagram.local,
-            remote: datagram.remote
+            remote: datagram.remote,
+            createdAt: context.now
         )
         context.halfOpen.insert(spi, initiatorSPI: header.initiatorSPI, remote: datagram.remote)
         sas[spi] = IKESA(common: common, state: .responderComputing(state))
@@ -226,79 +245,10 @@ public struct IKEv2Engine {
         )
     }
 
-    // MARK: - Commands
-
-    private mutating func initiate(
-        _ name: String,
-        _ tunnelName: String,
-        _ local: Endpoint,
-        _ remote: Endpoint
-    ) {
-        let found = context.policies[name].flatMap { connection in
-            connection.tunnels.first { $0.name == tunnelName }.map { (connection, $0) }
-        }
-        // Whoever asked waits for an answer: every way out reports one.
-        guard let (connection, tunnel) = found, sas.count < context.configuration.maximumSAs else {
-            let reason =
-                found == nil ? "not configured" : "more than \(context.configuration.maximumSAs) IKE_SAs"
-            context.report(
-                .attemptFailed(
-                    connection: name,
-                    tunnel: tunnelName,
-                    isInitiator: true,
-                    remote: remote,
-                    cause: .noConnection(reason)
-                )
-            )
-            return
-        }
-        let spi = context.newIKESPI()
-        let common = SACommon(
-            id: context.newID(),
-            isInitiator: true,
-            localSPI: spi,
-            remoteSPI: 0,
-            local: local,
-            remote: remote
-        )
-        let attempt = InitiatorAttempt(connection: connection, tunnel: tunnel, &context)
-        guard let group = attempt.preferredGroup else {
-            return attempt.fail(.noConnection("no proposal names a key exchange group"), common, &context)
-        }
-        sas[spi] = IKESA(common: common, state: .initiatorGenerating(InitiatorGenerating(attempt: attempt)))
-        _ = context.compute(.generateKeyPair(group), for: common)
-    }
-
-    private mutating func noteActivity(_ children: [UInt32: Instant]) {
-        for spi in sas.keys.sorted() {
-            update(spi) { sa, context in
-                sa.withEstablished(&context) { state, _, _ in
-                    for child in state.children {
-                        guard let instant = children[child.snapshot.id] else { continue }
-                        state.lastInbound = max(state.lastInbound, instant)
-                    }
-                    return .stay
-                }
-            }
-        }
-    }
-
-    private mutating func updateOwner(
-        ofChild id: UInt32,
-        _ body: (inout Established, inout SACommon, inout EngineContext) -> Transition
-    ) {
-        let owner = sas.first { _, sa in
-            guard case .established(let state) = sa.state else { return false }
-            return state.children.contains { $0.snapshot.id == id }
-        }
-        guard let spi = owner?.key else { return }
-        update(spi) { sa, context in sa.withEstablished(&context, body) }
-    }
-
     // MARK: - Registry
 
     /// Lets `body` work on one IKE_SA, then keeps every index in step with what it became.
-    private mutating func update(_ spi: IKESPI, _ body: (inout IKESA, inout EngineContext) -> Bool) {
+    mutating func update(_ spi: IKESPI, _ body: (inout IKESA, inout EngineContext) -> Bool) {
         guard var sa = sas.removeValue(forKey: spi) else { return }
         let wasHalfOpen = sa.isHalfOpen
         let before = Self.establishedName(sa)
@@ -307,6 +257,7 @@ public struct IKEv2Engine {
         if before != after {
             if let before { context.establishedCounts[before, default: 1] -= 1 }
             if let after { context.establishedCounts[after, default: 0] += 1 }
+            if before == nil, lives { findDuplicates(of: sa) }
         }
         if wasHalfOpen, !lives || !sa.isHalfOpen { context.halfOpen.remove(spi) }
         if lives { sas[spi] = sa }
@@ -322,6 +273,40 @@ public struct IKEv2Engine {
             if let name = Self.establishedName(successor) { context.establishedCounts[name, default: 0] += 1 }
             sas[spi] = successor
             deadlines.set(successor.deadline, for: spi)
+        }
+        while !context.handovers.isEmpty { carryOut(context.handovers.removeFirst()) }
+    }
+
+    private mutating func carryOut(_ handover: Handover) {
+        switch handover {
+        case .inherit(let spi, let inheritance):
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    state.inherit(inheritance, common, &context)
+                }
+            }
+        case .redundant(let spi):
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, _, context in
+                    state.abandonedAt = context.now.advanced(by: Established.abandonment)
+                    return .stay
+                }
+            }
+        case .delete(let spi, let cause):
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    state.awaitsHandover = false
+                    state.isSilent = true
+                    return state.terminate(cause, common, &context)
+                }
+            }
+        case .peerDeletes(let spi, let octets):
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    _ = state.peerDeletes([octets], common, &context)
+                    return .stay
+                }
+            }
         }
     }
 
@@ -340,9 +325,10 @@ public struct IKEv2Engine {
     private mutating func applyInitialContacts() {
         guard let contact = context.initialContacts.popLast() else { return }
         let obsolete = sas.values.filter { sa in
-            guard case .established(let state) = sa.state, sa.common.localSPI != contact.keep else {
-                return false
-            }
+            // One that came up while the peer was making this one is not of its former life: both began at once.
+            guard case .established(let state) = sa.state, sa.common.localSPI != contact.keep,
+                state.establishedAt <= contact.since
+            else { return false }
             return state.connection.name == contact.connection && state.peer.identity == contact.identity
         }
         for spi in obsolete.map({ $0.common.localSPI }).sorted() {

@@ -48,15 +48,17 @@ struct InitiatorAttempt {
 
     /// Reports that this attempt ended.
     func fail(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) {
-        context.report(
-            .attemptFailed(
-                connection: connection.name,
-                tunnel: tunnel.name,
-                isInitiator: true,
-                remote: common.remote,
-                cause: cause
+        for name in [tunnel.name] + context.takeFollowers(of: common.localSPI) {
+            context.report(
+                .attemptFailed(
+                    connection: connection.name,
+                    tunnel: name,
+                    isInitiator: true,
+                    remote: common.remote,
+                    cause: cause
+                )
             )
-        )
+        }
     }
 
     /// What an error of the peer in IKE_SA_INIT is about on our side.

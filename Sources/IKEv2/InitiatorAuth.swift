@@ -42,7 +42,7 @@ struct InitiatorAwaitingAuth {
         if travelsInUDP { common.floatPorts(context.configuration) }
         let identity = connection.effectiveLocalIdentity(at: common.local.address)
         let inbound = context.newInboundSPI()
-        let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound)
+        let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound, withGroups: false)
         guard
             let payloads = payloads(derived, identity, channel, offers: offers, context),
             let octets = channel.seal(
@@ -242,11 +242,15 @@ struct InitiatorAwaitingAuth {
             channel: channel,
             nat: nat,
             encapsulation: encapsulation,
+            nonces: (attempt.nonce, responderNonce),
             nextRequestID: 2,
             expectedRequestID: 0,
-            at: context.now
+            &context
         )
         context.report(.ikeUp(established.snapshot(common)))
+        for tunnel in context.takeFollowers(of: common.localSPI) where tunnel != attempt.tunnel.name {
+            established.waiting.append(.createChild(tunnel: tunnel))
+        }
         if let error = payloads.errorNotification {
             context.release(inboundSPI)
             let cause = DownCause.peerRefused(error.type, hint: attempt.childHint(for: error.type))
@@ -256,6 +260,9 @@ struct InitiatorAwaitingAuth {
             payloads,
             tunnel: attempt.tunnel,
             offers: offers,
+            local: attempt.tunnel.local,
+            remote: attempt.tunnel.remote,
+            keyExchange: .none,
             inboundSPI: inboundSPI
         ) {
         case .failure(let cause):

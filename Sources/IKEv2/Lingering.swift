@@ -8,7 +8,8 @@ struct Lingering {
     let cached: CachedResponse
     let expiresAt: Instant
 
-    private static let lifetime = Duration.seconds(30)
+    /// Longer than any peer asks again.
+    private static let lifetime = Duration.seconds(60)
 
     init(_ cached: CachedResponse, at now: Instant) {
         self.cached = cached

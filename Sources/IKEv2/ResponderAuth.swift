@@ -211,16 +211,18 @@ struct ResponderAwaitingAuth {
             channel: channel,
             nat: nat,
             encapsulation: travelsInUDP ? .udp : .none,
+            nonces: (initial.initiatorNonce, responderNonce),
             nextRequestID: 0,
             expectedRequestID: 2,
-            at: context.now
+            &context
         )
         if payloads.notification(.initialContact) != nil {
             context.initialContacts.append(
                 EngineContext.InitialContact(
                     connection: connection.name,
                     identity: peer.identity,
-                    keep: common.localSPI
+                    keep: common.localSPI,
+                    since: common.createdAt
                 )
             )
         }

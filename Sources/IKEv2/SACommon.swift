@@ -14,6 +14,8 @@ struct SACommon {
     var remoteSPI: UInt64
     var local: Endpoint
     var remote: Endpoint
+    /// When its first message was sent or received.
+    let createdAt: Instant
 
     var initiatorSPI: UInt64 { isInitiator ? localSPI.value : remoteSPI }
     var responderSPI: UInt64 { isInitiator ? remoteSPI : localSPI.value }

@@ -31,6 +31,8 @@ struct SimulatedGateway {
     /// All that were ever installed, in order.
     var installations: [ChildSAInstallation] = []
     var removed: [UInt32] = []
+    /// The CHILD_SA that sends, by tunnel.
+    var senders: [String: UInt32] = [:]
     var moved: [(childID: UInt32, remote: Endpoint)] = []
     var events: [EngineEvent] = []
     var keepalives: [Instant] = []
@@ -166,8 +168,23 @@ struct EnginePair {
         case .install(let installation):
             gateways[side.rawValue].installed[installation.description.id] = installation
             gateways[side.rawValue].installations.append(installation)
+            let tunnel = installation.description.tunnel
+            if installation.sendsAtOnce || gateways[side.rawValue].senders[tunnel] == nil {
+                gateways[side.rawValue].senders[tunnel] = installation.description.id
+            }
+        case .useForSending(let id):
+            guard let sa = self[side].installed[id]?.description else {
+                Issue.record("seed \(seed): told to send by a CHILD_SA that is not installed")
+                return
+            }
+            gateways[side.rawValue].senders[sa.tunnel] = id
         case .remove(let id):
+            let tunnel = self[side].installed[id]?.description.tunnel
             gateways[side.rawValue].installed[id] = nil
+            if let tunnel, self[side].senders[tunnel] == id {
+                let others = self[side].installed.values.filter { $0.description.tunnel == tunnel }
+                gateways[side.rawValue].senders[tunnel] = others.map { $0.description.id }.max()
+            }
             gateways[side.rawValue].removed.append(id)
         case .move(let id, let remote):
             gateways[side.rawValue].moved.append((id, remote))

@@ -67,6 +67,10 @@ struct PolicyFixture {
     var forcesEncapsulation = false
     var livenessDelay: Duration? = .seconds(30)
     var retransmission = RetransmissionPolicy()
+    var childLifetime = SALifetime.childDefault
+    var ikeLifetime = SALifetime.ikeDefault
+    /// Names of further tunnels: `one` is 10.x.1.0/24 on both sides of a second octet of its own.
+    var furtherTunnels: [String] = []
     private let file: String
 
     init(_ side: Side) {
@@ -86,8 +90,24 @@ struct PolicyFixture {
             remote: remoteSelectors.map(selector),
             proposals: proposals(esp, .esp),
             start: .start,
+            lifetime: childLifetime,
             origin: origin(20)
         )
+        let further = furtherTunnels.enumerated().map { index, name in
+            // Another second octet a tunnel, so that none is part of another.
+            func other(_ text: String) -> TrafficSelector {
+                selector(text.replacingOccurrence(of: "10.", with: "\(20 + index)."))
+            }
+            return TunnelPolicy(
+                name: name,
+                local: localSelectors.map(other),
+                remote: remoteSelectors.map(other),
+                proposals: tunnel.proposals,
+                start: .start,
+                lifetime: childLifetime,
+                origin: origin(30 + index)
+            )
+        }
         return ConnectionPolicy(
             name: name,
             localAddresses: [],
@@ -96,9 +116,10 @@ struct PolicyFixture {
             remoteIdentity: remoteIdentity,
             sharedKey: key(sharedKey),
             proposals: proposals(ike, .ike),
-            tunnels: [tunnel],
+            tunnels: [tunnel] + further,
             forcesEncapsulation: forcesEncapsulation,
             livenessDelay: livenessDelay,
+            lifetime: ikeLifetime,
             retransmission: retransmission,
             origin: origin(1),
             keyOrigins: [
@@ -106,5 +127,12 @@ struct PolicyFixture {
                 "remote-id": origin(14), "psk-file": origin(15),
             ]
         )
+    }
+}
+
+extension String {
+    /// The text with its first `prefix` replaced; itself if it does not begin so.
+    fileprivate func replacingOccurrence(of prefix: String, with other: String) -> String {
+        hasPrefix(prefix) ? other + dropFirst(prefix.count) : self
     }
 }

@@ -1,0 +1,53 @@
+import IKECore
+import Policy
+import Primitives
+
+/// A CHILD_SA in the data plane.
+struct ChildSA {
+    /// What becomes of it.
+    enum Role {
+        /// It carries the tunnel's traffic.
+        case current
+        /// Another has taken over; the peer deletes it.
+        case superseded
+        /// Another has taken over; our DELETE of it is out or waits.
+        case deleting
+    }
+
+    var snapshot: ChildSASnapshot
+    let connection: String
+    /// The exchange that made it was ours: then it is ours to delete if it proves redundant.
+    let isOurs: Bool
+    /// The lower nonce of that exchange, by which collisions are settled.
+    let lowestNonce: [UInt8]
+    var role = Role.current
+    /// False while an older one of the tunnel still sends (RFC 7296 §2.8).
+    var isSending: Bool
+    /// Rekeys of it that failed in a row, and how the last one did.
+    var failures = 0
+    var lastFailure: DownCause?
+    /// When it leaves the data plane if the peer has not deleted it.
+    var abandonedAt: Instant?
+
+    var id: UInt32 { snapshot.id }
+    var isCurrent: Bool { role == .current }
+}
+
+/// A CHILD_SA that both ends have deleted: its last packets may still be under way.
+struct RetiredChild {
+    let snapshot: ChildSASnapshot
+    let until: Instant
+
+    /// How long packets of a replaced CHILD_SA are accepted after its deletion.
+    static let grace = Duration.seconds(5)
+}
+
+extension SALifetime {
+    /// When the replacement of an SA made at `now` begins: its rekey time less some of the jitter, by `fraction`.
+    func rekeyInstant(from now: Instant, fraction: Double) -> Instant? {
+        rekey.map { now.advanced(by: max(.milliseconds(500), $0 - jitter * fraction)) }
+    }
+
+    /// When an SA made at `now` ends.
+    func expiry(from now: Instant) -> Instant? { hard.map { now.advanced(by: $0) } }
+}

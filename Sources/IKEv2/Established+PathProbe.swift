@@ -1,0 +1,79 @@
+import IKECore
+import IKEMessages
+import IPPackets
+import Policy
+import Primitives
+
+/// Finding out what size reaches the peer: an INFORMATIONAL of that size, sent with DF.
+///
+/// Every peer answers INFORMATIONAL and ignores a status notification that it does not know (RFC 7296 §3.10.1), so
+/// this works where ICMP is filtered, with any peer.
+extension Established {
+    /// Retransmissions of a probe before it counts as lost.
+    static let probeAttempts = 2
+    /// A status type for private use; its data are padding.
+    static let paddingNotification = NotifyType.unknown(40_975)
+
+    /// The probe's message; nil if it cannot be written.
+    mutating func sealProbe(
+        _ octets: Int,
+        _ header: IKEHeader,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> [UInt8]? {
+        let marker = common.local.port == context.configuration.natTraversalPort ? 4 : 0
+        let outside = (common.remote.address.bitWidth == 128 ? 40 : 20) + 8 + marker
+        let wanted = min(octets, 9_000) - outside
+        var padding = 0
+        var message = channel.seal(
+            [.notify(NotifyPayload(Self.paddingNotification))],
+            header: header,
+            entropy: &context.entropy
+        )
+        // A block cipher rounds up: the largest message that is not longer than wanted.
+        for _ in 0..<3 {
+            guard let length = message?.count, length != wanted, wanted - length + padding > 0 else { break }
+            padding += wanted - length
+            let notify = NotifyPayload(
+                Self.paddingNotification,
+                data: [UInt8](repeating: 0, count: padding)
+            )
+            let longer = channel.seal([.notify(notify)], header: header, entropy: &context.entropy)
+            if let longer, longer.count > wanted {
+                padding -= 15
+                continue
+            }
+            message = longer
+            break
+        }
+        return message
+    }
+
+    /// A probe that does not arrive must not end the IKE_SA: an empty message takes its message ID.
+    ///
+    /// RFC 7296 §2.1 wants retransmissions to be the same octet by octet, so that a peer that answered once
+    /// recognizes them. This peer most likely never saw the probe; if it did and only its answers were lost, it
+    /// answers by the message ID.
+    mutating func replaceProbe(
+        _ octets: Int,
+        _ request: OutstandingRequest,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        context.report(.pathProbed(snapshot(common), octets: octets, arrived: false))
+        let header = common.header(.informational, messageID: request.messageID, isResponse: false)
+        guard let message = channel.seal([], header: header, entropy: &context.entropy) else {
+            return close(.protocolError("a request could not be written"), common, &context)
+        }
+        let again = OutstandingRequest(
+            messageID: request.messageID,
+            octets: message,
+            policy: connection.retransmission,
+            at: context.now
+        )
+        active = OwnExchange(task: .livenessCheck, phase: .requested(again))
+        lastOutbound = context.now
+        context.emit(.transmit(common.datagram(message)))
+        return .stay
+    }
+}

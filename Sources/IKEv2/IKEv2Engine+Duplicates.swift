@@ -1,0 +1,69 @@
+import IKECore
+import IPPackets
+import IPsecTypes
+import Policy
+import Primitives
+
+/// Two IKE_SAs for the same thing, of which one is too many.
+struct Duplicate {
+    let loser: IKESPI
+    let winner: IKESPI
+    let dueAt: Instant
+}
+
+/// Both ends may begin at once, and then have two IKE_SAs with the same tunnels; they settle to one.
+///
+/// RFC 7296 leaves open which. As for crossing rekeys, the one with the lowest nonce goes, so that two gateways that
+/// do it alike agree, and its initiator deletes it; the other end does so later, for peers that never do. Of two
+/// that came up at different times the newer stays: a peer that made a new one has a reason.
+extension IKEv2Engine {
+    private static let ownGrace = Duration.seconds(5)
+    private static let peerGrace = Duration.seconds(30)
+    /// Establishments closer than this are simultaneous.
+    private static let simultaneity = Duration.seconds(30)
+
+    mutating func findDuplicates(of sa: IKESA) {
+        guard case .established(let new) = sa.state, !new.awaitsHandover else { return }
+        for other in sas.values where other.common.localSPI != sa.common.localSPI {
+            guard Self.isSamePeer(sa, other), case .established(let old) = other.state else { continue }
+            let isSimultaneous =
+                old.establishedAt.duration(to: new.establishedAt) < Self.simultaneity
+            let newLoses = isSimultaneous && new.lowestNonce.lexicographicallyPrecedes(old.lowestNonce)
+            let (loser, winner) = newLoses ? (sa, other) : (other, sa)
+            let grace = loser.common.isInitiator ? Self.ownGrace : Self.peerGrace
+            duplicates.append(
+                Duplicate(
+                    loser: loser.common.localSPI,
+                    winner: winner.common.localSPI,
+                    dueAt: context.now.advanced(by: grace)
+                )
+            )
+        }
+    }
+
+    private static func isSamePeer(_ left: IKESA, _ right: IKESA) -> Bool {
+        guard case .established(let first) = left.state, case .established(let second) = right.state else {
+            return false
+        }
+        return first.connection.name == second.connection.name && first.peer.identity == second.peer.identity
+            && left.common.remote.address == right.common.remote.address
+            && second.closing == nil && second.successor == nil && !second.awaitsHandover
+    }
+
+    /// Deletes the losers whose time has come, if the winner still carries all that they carry.
+    mutating func settleDuplicates() {
+        let due = duplicates.filter { $0.dueAt <= context.now }
+        duplicates.removeAll { $0.dueAt <= context.now }
+        for duplicate in due {
+            guard let loser = sas[duplicate.loser], let winner = sas[duplicate.winner],
+                Self.isSamePeer(loser, winner), case .established(let lost) = loser.state,
+                case .established(let kept) = winner.state, lost.successor == nil, lost.closing == nil
+            else { continue }
+            let carried = Set(kept.children.filter { $0.isCurrent }.map { $0.snapshot.tunnel })
+            guard lost.children.allSatisfy({ !$0.isCurrent || carried.contains($0.snapshot.tunnel) }) else {
+                continue
+            }
+            update(duplicate.loser) { sa, context in sa.terminate(.duplicate, &context) }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+import Cryptography
+import IKECore
+import IKEMessages
+import IPsecTypes
+import Policy
+import Primitives
+
+/// An exchange that we begin on an established IKE_SA; there is one at a time (RFC 7296 §2.3).
+struct OwnExchange {
+    /// What it is for.
+    enum Task: Equatable {
+        /// An empty INFORMATIONAL (§2.4).
+        case livenessCheck
+        /// An INFORMATIONAL that makes an IP packet of this size.
+        case probePath(octets: Int)
+        /// INVALID_SPI for a packet that came with this SPI (§1.5).
+        case invalidSPI(SPI)
+        /// A first CHILD_SA of a tunnel, by its name.
+        case createChild(tunnel: String)
+        /// A CHILD_SA in place of the one with this number.
+        case rekeyChild(id: UInt32)
+        /// An IKE_SA in place of this one (§2.18).
+        case rekeyIKE
+        /// DELETE of CHILD_SAs by our inbound SPIs.
+        case deleteChildren([SPI])
+        /// DELETE of this IKE_SA.
+        case deleteIKE
+
+        var exchange: ExchangeType {
+            switch self {
+            case .createChild, .rekeyChild, .rekeyIKE: .createChildSA
+            case .livenessCheck, .probePath, .invalidSPI, .deleteChildren, .deleteIKE: .informational
+            }
+        }
+
+        /// For messages to people.
+        var name: String {
+            switch self {
+            case .createChild: "CREATE_CHILD_SA (new CHILD_SA)"
+            case .rekeyChild: "CREATE_CHILD_SA (CHILD_SA rekey)"
+            case .rekeyIKE: "CREATE_CHILD_SA (IKE_SA rekey)"
+            case .livenessCheck, .probePath, .invalidSPI: "INFORMATIONAL (liveness)"
+            case .deleteChildren, .deleteIKE: "INFORMATIONAL (DELETE)"
+            }
+        }
+    }
+
+    /// How far it is.
+    enum Phase {
+        /// A key pair is being made for it; nothing is sent.
+        case preparing(job: UInt64)
+        /// The request is out.
+        case requested(OutstandingRequest)
+        /// The response came; its shared secret is being computed.
+        case deriving(job: UInt64, Answer)
+    }
+
+    /// What a response agreed on, while its key exchange is being computed.
+    enum Answer {
+        case child(ChildNegotiation.Agreement, nonce: [UInt8])
+        case ike(IKESuite, peerSPI: IKESPI, nonce: [UInt8])
+    }
+
+    /// What a CREATE_CHILD_SA request offered.
+    struct Offer {
+        var tunnel: TunnelPolicy?
+        var proposals: [Proposal]
+        var nonce: [UInt8]
+        var keyPair: KeyExchangeKeyPair?
+        var inboundSPI: SPI?
+        var ikeSPI: IKESPI?
+        var localSelectors: [TrafficSelector] = []
+        var remoteSelectors: [TrafficSelector] = []
+        var triedGroups: [KeyExchangeGroup] = []
+        /// The peer's answer to a first offer without PFS was NO_PROPOSAL_CHOSEN: this one has PFS.
+        var addsPFS = false
+    }
+
+    let task: Task
+    var phase: Phase
+    var offer: Offer?
+    /// The IKE_SA that the peer made by a rekey that crossed ours.
+    var rival: (spi: IKESPI, lowestNonce: [UInt8])?
+    /// The CHILD_SA that the peer made by a request that crossed ours.
+    var rivalChild: UInt32?
+    /// What it would make is not wanted any more.
+    var isCancelled = false
+
+    /// True once the peer may have seen the request.
+    var isOut: Bool {
+        if case .preparing = phase { false } else { true }
+    }
+
+    var request: OutstandingRequest? {
+        if case .requested(let request) = phase { request } else { nil }
+    }
+}
