@@ -13,7 +13,12 @@ public struct ChildSAInstallation: Sendable {
     public let sendsAtOnce: Bool
 
     /// Makes an installation; needs a verified peer.
-    public init(_ description: ChildSADescription, peer: VerifiedPeer, ikeID: UInt32, sendsAtOnce: Bool = true) {
+    public init(
+        _ description: ChildSADescription,
+        peer: VerifiedPeer,
+        ikeID: UInt32,
+        sendsAtOnce: Bool = true
+    ) {
         self.description = description
         self.peer = peer
         self.ikeID = ikeID

@@ -206,7 +206,8 @@ enum ChildNegotiation {
             softLimit: agreement.tunnel.rekeyVolume,
             limit: agreement.tunnel.limit
         )
-        context.emit(.install(
+        context.emit(
+            .install(
                 ChildSAInstallation(description, peer: peer, ikeID: common.id, sendsAtOnce: sendsAtOnce)
             )
         )

@@ -159,6 +159,9 @@ extension Established {
     ) -> Transition {
         active = nil
         let spi = agreement.inboundSPI
+        if exchange.deletedByPeer.contains(agreement.outboundSPI), closing == nil {
+            return childDeleted(exchange, common, &context)
+        }
         guard !exchange.isCancelled, closing == nil, let nonce = exchange.offer?.nonce else {
             context.release(spi)
             guard closing == nil else { return sendNext(common, &context) }
@@ -204,12 +207,16 @@ extension Established {
         if case .rekeyChild(let id) = exchange.task { old = children.first { $0.id == id } }
         if let rival {
             // The peer made it and should delete it; one that makes further CHILD_SAs does not know that.
-            setRole(.superseded, of: rival.id, until: context.now.advanced(by: .seconds(old == nil ? 10 : 60)))
-        }
-        if let predecessor = rival ?? old.flatMap({ $0.isCurrent ? $0 : nil }) {
-            context.report(
-                .childRekeyed(snapshot(common), old: predecessor.snapshot, new: child.snapshot)
+            setRole(
+                .superseded,
+                of: rival.id,
+                until: context.now.advanced(by: .seconds(old == nil ? 10 : 60))
             )
+        }
+        let predecessor =
+            rival?.snapshot ?? exchange.lostRival ?? old.flatMap { $0.isCurrent ? $0.snapshot : nil }
+        if let predecessor {
+            context.report(.childRekeyed(snapshot(common), old: predecessor, new: child.snapshot))
         } else {
             context.report(.childUp(snapshot(common), child.snapshot))
         }
@@ -219,6 +226,19 @@ extension Established {
     }
 
     // MARK: - Failures
+
+    /// The peer deleted what we asked for before its answer reached us: the tunnel is down.
+    private mutating func childDeleted(
+        _ exchange: OwnExchange,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard case .rekeyChild(let id) = exchange.task,
+            let index = children.firstIndex(where: { $0.id == id }), children[index].isCurrent
+        else { return childFailed(exchange, .peerDeleted, common, &context) }
+        if let spi = exchange.offer?.inboundSPI { context.release(spi) }
+        return terminateChild(children[index].id, .peerDeleted, common, &context)
+    }
 
     /// The peer has made a CHILD_SA that we cannot use: it is told to delete it.
     mutating func childBroken(
@@ -241,6 +261,9 @@ extension Established {
     ) -> Transition {
         active = nil
         if let spi = exchange.offer?.inboundSPI { context.release(spi) }
+        if let lost = exchange.lostRival {
+            context.report(.childDown(snapshot(common), lost, cause: .peerDeleted))
+        }
         switch exchange.task {
         case .createChild(let name):
             guard current(of: name) == nil, !exchange.isCancelled else { break }

@@ -201,6 +201,8 @@ extension Established {
                 // A request that crossed the rekey of the IKE_SA is about CHILD_SAs that have moved on.
                 if let successor {
                     context.handovers.append(.peerDeletes(at: successor, spi.octets))
+                } else if let active, active.task.exchange == .createChildSA, active.deletedByPeer.count < 8 {
+                    self.active?.deletedByPeer.append(spi)
                 }
                 continue
             }
@@ -211,7 +213,13 @@ extension Established {
                 continue
             }
             children.remove(at: index)
-            release(child, .peerDeleted, common, &context)
+            if let active, active.isOut, active.rivalChild == child.id {
+                // The peer knows by the nonces that the one of ours stays.
+                self.active?.lostRival = child.snapshot
+                Self.remove(child.snapshot, &context)
+            } else {
+                release(child, .peerDeleted, common, &context)
+            }
         }
         return answered
     }

@@ -36,7 +36,8 @@ extension Established {
                 ? ikeRekeyFailed(exchange, cause, common, &context)
                 : childFailed(exchange, cause, common, &context)
         }
-        guard closing == nil, successor == nil, pendingAnswer == nil, isWanted(exchange), var offer = exchange.offer
+        guard closing == nil, successor == nil, pendingAnswer == nil, isWanted(exchange),
+            var offer = exchange.offer
         else {
             active = nil
             if let spi = exchange.offer?.inboundSPI { context.release(spi) }

@@ -123,7 +123,11 @@ extension Established {
     private func rekeyed(_ notify: NotifyPayload) -> Result<ChildSA, Refusal> {
         let spi = SPI(octets: notify.spi)
         let old = children.first { $0.snapshot.outboundSPI == spi }
-        if notify.securityProtocol == .esp, let spi, closingChildren[spi] != nil || old?.isCurrent == false {
+        // While a request of ours is out the peer may have made what we have not heard of yet.
+        let isUncertain = old == nil && ownWork.isChangingChildren
+        if notify.securityProtocol == .esp, let spi,
+            closingChildren[spi] != nil || old?.isCurrent == false || isUncertain
+        {
             return .failure(Refusal(notify: NotifyPayload(.temporaryFailure)))
         }
         guard let old, notify.securityProtocol == .esp else {
@@ -153,7 +157,9 @@ extension Established {
                 accepting: accepted,
                 origin: connection.origin(of: "ike-proposals")
             ).proposal
-            guard let suite = IKESuite(chosen), let spi = IKESPI(octets: chosen.spi) else { return .failure(Refusal(notify: NotifyPayload(.invalidSyntax))) }
+            guard let suite = IKESuite(chosen), let spi = IKESPI(octets: chosen.spi) else {
+                return .failure(Refusal(notify: NotifyPayload(.invalidSyntax)))
+            }
             return .success(.ike(suite, chosen, peerSPI: spi))
         } catch {
             return .failure(
@@ -204,7 +210,16 @@ extension Established {
         do throws(CryptoError) {
             switch pending.subject {
             case .child(let agreement, let rekeys):
-                return try finishChild(agreement, rekeys, pending, nonce, exchange?.secret, head, common, &context)
+                return try finishChild(
+                    agreement,
+                    rekeys,
+                    pending,
+                    nonce,
+                    exchange?.secret,
+                    head,
+                    common,
+                    &context
+                )
             case .ike(let suite, let proposal, let peerSPI):
                 guard let secret = exchange?.secret else { throw .invalidLength }
                 let spi = context.newIKESPI()

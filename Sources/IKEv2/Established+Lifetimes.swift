@@ -68,7 +68,9 @@ extension Established {
             context.emit(.keepalive(local: common.local, remote: common.remote))
             lastOutbound = context.now
         }
-        if let due = rekeyDue, due <= context.now, let ended = plan(.rekeyIKE, common, &context) { return ended }
+        if let due = rekeyDue, due <= context.now, let ended = plan(.rekeyIKE, common, &context) {
+            return ended
+        }
         for child in children {
             guard let due = rekeyDue(child), due <= context.now else { continue }
             if let ended = plan(.rekeyChild(id: child.id), common, &context) { return ended }

@@ -92,7 +92,9 @@ extension Established {
     /// True for an authentic INFORMATIONAL that took the place of a larger one, whose answers were lost
     /// (`replaceProbe`).
     private func isReplacement(_ header: IKEHeader, _ content: EncryptedContent) -> Bool {
-        guard header.exchange == .informational, let payloads = try? channel.open(content) else { return false }
+        guard header.exchange == .informational, let payloads = try? channel.open(content) else {
+            return false
+        }
         return payloads.isEmpty
     }
 

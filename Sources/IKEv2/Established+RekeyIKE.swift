@@ -45,7 +45,9 @@ extension Established {
             active = nil
             return sendNext(common, &context)
         }
-        if let notify = payloads.notification(.invalidKEPayload), let group = offer.acceptableRetry(notify.data) {
+        if let notify = payloads.notification(.invalidKEPayload),
+            let group = offer.acceptableRetry(notify.data)
+        {
             offer.keyPair = nil
             offer.nonce = context.entropy.bytes(32)
             offer.triedGroups.append(group)
@@ -66,7 +68,8 @@ extension Established {
             payloads.securityAssociation?.proposals.count == 1,
             ProposalRefusal.isValidAnswer(chosen, to: offer.proposals), let suite = IKESuite(chosen),
             let peerSPI = IKESPI(octets: chosen.spi), let nonce = payloads.nonce, let pair = offer.keyPair,
-            pair.group == suite.group, let theirs = payloads.keyExchange, theirs.group == suite.group.rawValue,
+            pair.group == suite.group, let theirs = payloads.keyExchange,
+            theirs.group == suite.group.rawValue,
             theirs.data.count == suite.group.publicValueLength
         else {
             let cause = DownCause.protocolError("its answer to our IKE_SA rekey is not one of our offers")

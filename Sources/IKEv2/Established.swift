@@ -157,7 +157,9 @@ struct Established {
         abandonExchanges(cause, common, &context)
         removeAllChildren(cause, common, &context)
         // One that was replaced, or never took over, goes without a word: its traffic is elsewhere.
-        if successor == nil, !awaitsHandover, !isSilent { context.report(.ikeDown(snapshot(common), cause: cause)) }
+        if successor == nil, !awaitsHandover, !isSilent {
+            context.report(.ikeDown(snapshot(common), cause: cause))
+        }
         return .close
     }
 

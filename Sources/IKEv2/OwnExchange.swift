@@ -83,6 +83,10 @@ struct OwnExchange {
     var rival: (spi: IKESPI, lowestNonce: [UInt8])?
     /// The CHILD_SA that the peer made by a request that crossed ours.
     var rivalChild: UInt32?
+    /// What the peer deleted while it was out and we do not know: perhaps what it makes.
+    var deletedByPeer: [SPI] = []
+    /// The rival, if the peer deleted it before our exchange was complete: it is ours that stays.
+    var lostRival: ChildSASnapshot?
     /// What it would make is not wanted any more.
     var isCancelled = false
 

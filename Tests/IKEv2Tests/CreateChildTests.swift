@@ -3,6 +3,7 @@ import IKECore
 import IKEMessages
 import IPsecTypes
 import Policy
+import Primitives
 import Testing
 
 @testable import IKEv2
@@ -72,11 +73,17 @@ import Testing
         var state = try EngineInState.establishedResponder()
         let reply = try ask(&state, childRequest())
         try expectKeys(state, reply)
-        #expect(state.lone.engine.snapshots.first?.children.count == 2)
+        #expect(state.lone.engine.snapshots.first?.children.map { $0.outboundSPI.octets } == [newSPI])
         let old = DeletePayload.esp([try SPI(octets: oldSPI).unwrapped])
         let delete = try state.puppet.seal([.delete(old)], .informational, id: 3)
         state.lone.receive(delete, from: state.puppet.endpoint)
         #expect(state.lone.engine.snapshots.first?.children.map { $0.outboundSPI.octets } == [newSPI])
+        // Nothing came by the new one yet: the old one sent until it was deleted, and receives for a moment longer.
+        let switches = state.lone.outputs.filter { if case .useForSending = $0 { true } else { false } }
+        #expect(switches.count == 1)
+        #expect(state.lone.removals == 0)
+        state.lone.now = state.lone.now.advanced(by: .seconds(5))
+        state.lone.handle(.timeout)
         #expect(state.lone.removals == 1)
     }
 

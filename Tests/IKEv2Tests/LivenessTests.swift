@@ -76,7 +76,7 @@ import Testing
             pair[.initiator].downs
                 == [
                     .noAnswer(
-                        to: "INFORMATIONAL",
+                        to: "INFORMATIONAL (liveness)",
                         attempts: RetransmissionPolicy().tries,
                         seconds: waits.reduce(.zero, +).components.seconds
                     )
@@ -122,6 +122,10 @@ import Testing
         var (a, b) = (PolicyFixture(.initiator), PolicyFixture(.responder))
         a.livenessDelay = nil
         b.livenessDelay = nil
+        for life in [\PolicyFixture.childLifetime, \.ikeLifetime] {
+            a[keyPath: life] = .unlimited
+            b[keyPath: life] = .unlimited
+        }
         var pair = EnginePair.established(initiator: a, responder: b)
         #expect(pair[.initiator].engine.deadline == nil)
         pair.run(for: .seconds(3600))
@@ -138,8 +142,18 @@ import Testing
         #expect(state.lone.engine.halfOpenCount == 0)
         #expect(state.lone.engine.snapshots.isEmpty)
         #expect(state.lone.failures == [.halfOpenExpired])
-        // Its IKE_AUTH comes too late.
-        #expect(state.lone.receive(try state.puppet.auth(), from: state.puppet.endpoint).isEmpty)
-        #expect(state.lone.engine.drops[.unknownSPI] == 1)
+        // Its IKE_AUTH comes too late; the peer is told, in clear and in fewer octets than it sent.
+        let late = try state.puppet.auth()
+        let replies = state.lone.receive(late, from: state.puppet.endpoint)
+        #expect(replies.count == 1 && replies.allSatisfy { $0.count < late.count })
+        let reply = try ReceivedMessage(parsing: replies.first.unwrapped)
+        guard case .clear(let payloads) = reply.content else {
+            Issue.record("the reply is not in clear")
+            return
+        }
+        #expect(payloads.notification(.invalidIKESPI) != nil)
+        // Once in a while is enough.
+        #expect(state.lone.receive(late, from: state.puppet.endpoint).isEmpty)
+        #expect(state.lone.engine.drops[.unknownSPI] == 2)
     }
 }
