@@ -161,10 +161,9 @@ extension ESPEngine {
         let isOver =
             inbound[slot].packets >= inbound[slot].volume.packets || carried > inbound[slot].volume.octets
         if isOver || inbound[slot].packets &+ 1 >= inbound[slot].volume.softPackets
-            || carried >= inbound[slot].volume.softOctets, !inbound[slot].isSoftExhausted
+            || carried >= inbound[slot].volume.softOctets
         {
-            inbound[slot].isSoftExhausted = true
-            events.append(.exhausted(saID: inbound[slot].id))
+            reportExhaustion(slot)
         }
         guard !isOver else { return .volumeExhausted }
         inbound[slot].packets &+= 1

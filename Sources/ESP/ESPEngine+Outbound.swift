@@ -123,7 +123,10 @@ extension ESPEngine {
 
     /// Counts the packet and gives it the next number, or says why there is none.
     private mutating func takeSequence(_ slot: Int, octets: Int) -> DropReason? {
-        guard outbound[slot].sequence < outbound[slot].lastSequence else { return .sequenceExhausted }
+        guard outbound[slot].sequence < outbound[slot].lastSequence else {
+            reportExhaustion(slot)
+            return .sequenceExhausted
+        }
         let carried = outbound[slot].octets &+ UInt64(octets)
         guard outbound[slot].packets < outbound[slot].volume.packets, carried <= outbound[slot].volume.octets
         else {
@@ -142,7 +145,8 @@ extension ESPEngine {
         return nil
     }
 
-    private mutating func reportExhaustion(_ slot: Int) {
+    /// Asks for a replacement, once for both directions.
+    mutating func reportExhaustion(_ slot: Int) {
         guard !outbound[slot].isSoftExhausted else { return }
         outbound[slot].isSoftExhausted = true
         events.append(.exhausted(saID: outbound[slot].id))

@@ -21,7 +21,7 @@ public enum ESPEvent: Hashable, Sendable {
     case firstInbound(saID: UInt32)
     /// Packets with a wrong ICV came, since the last such event.
     case integrityFailures(saID: UInt32, count: UInt64)
-    /// An SA is near the end of its sequence numbers or of its volume.
+    /// An SA asks for a replacement: it is near the end of its sequence numbers or of its volume.
     case exhausted(saID: UInt32)
 }
 
@@ -70,10 +70,15 @@ public struct ESPEngine: ~Copyable {
         openEntries.reserveCapacity(Self.batchCapacity)
     }
 
-    /// Installs an SA pair and gives its slot; it is used for sending from now on, before older ones of its
-    /// tunnel.
+    /// Installs an SA pair and gives its slot.
+    ///
+    /// If it `sends`, it is used for sending from now on, before older ones of its tunnel; else not before
+    /// `useForSending`, or until no other SA takes the traffic (RFC 7296 §2.8).
     @discardableResult
-    public mutating func install(_ description: ChildSADescription) throws(ESPError) -> Int {
+    public mutating func install(
+        _ description: ChildSADescription,
+        sends: Bool = true
+    ) throws(ESPError) -> Int {
         guard slotOfID[description.id] == nil else { throw .duplicateID(description.id) }
         guard spis.slot(of: description.inboundSPI.value) == nil else {
             throw .duplicateSPI(description.inboundSPI)
@@ -99,8 +104,20 @@ public struct ESPEngine: ~Copyable {
         }
         slotOfID[description.id] = slot
         spis.insert(description.inboundSPI.value, slot: slot)
-        spd.insert(slot: slot, local: description.localSelectors, remote: description.remoteSelectors)
+        spd.insert(
+            slot: slot,
+            tunnel: TunnelName(connection: description.connection, tunnel: description.tunnel),
+            sends: sends,
+            local: description.localSelectors,
+            remote: description.remoteSelectors
+        )
         return slot
+    }
+
+    /// Sends by this SA from now on, in place of all others that its tunnel has now.
+    public mutating func useForSending(saID: UInt32) {
+        guard let slot = slotOfID[saID] else { return }
+        spd.useForSending(slot: slot)
     }
 
     private func innerMTU(_ path: OuterPath, _ transform: CipherTransform) -> Int {

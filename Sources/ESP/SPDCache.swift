@@ -34,6 +34,12 @@ public struct SPDEntry: Sendable {
     }
 }
 
+/// Which tunnel of which connection an SA belongs to.
+struct TunnelName: Hashable, Sendable {
+    let connection: String
+    let tunnel: String
+}
+
 /// What to do with an outbound packet.
 public enum SPDAction: Hashable, Sendable {
     /// Seal it with the SA in this slot.
@@ -60,10 +66,21 @@ struct SPDCache: Sendable {
     private struct Candidate: Sendable {
         let owner: Owner
         let action: SPDAction
-        /// SAs in order of installation; tunnels 0.
-        let order: UInt64
+        /// SAs in the order in which they began to send or were installed; tunnels 0.
+        var order: UInt64
+        /// True for an SA that sends only when no other of its tunnel does.
+        var isStandby: Bool
         let local: [SelectorRule]
         let remote: SelectorRule
+    }
+
+    /// What is known of an SA beside its candidates.
+    private struct Member: Sendable {
+        let tunnel: TunnelName
+        var order: UInt64
+        var isStandby: Bool
+        let local: [SelectorRule]
+        let remote: [SelectorRule]
     }
 
     private struct Table: Sendable {
@@ -86,24 +103,95 @@ struct SPDCache: Sendable {
     private var tables4 = [Table]()
     private var tables6 = [Table]()
     private var prefixes = [Owner: [IPPrefix]]()
+    private var members = [Int: Member]()
+    /// Slots of the SAs that do not send yet: few, during rekeys.
+    private var standby = [Int]()
     private var flows = [Flow](repeating: Flow(), count: flowCount)
     private var generation: UInt64 = 1
     private var nextOrder: UInt64 = 1
 
-    mutating func insert(slot: Int, local: [TrafficSelector], remote: [TrafficSelector]) {
-        insert(.sa(slot: slot), .protect(slot: slot), order: nextOrder, local: local, remote: remote)
+    /// Adds an SA; unless it `sends`, others of its tunnel are preferred to it.
+    mutating func insert(
+        slot: Int,
+        tunnel: TunnelName,
+        sends: Bool = true,
+        local: [TrafficSelector],
+        remote: [TrafficSelector]
+    ) {
+        members[slot] = Member(
+            tunnel: tunnel,
+            order: nextOrder,
+            isStandby: !sends,
+            local: local.map { SelectorRule($0) },
+            remote: remote.map { SelectorRule($0) }
+        )
+        if !sends { standby.append(slot) }
+        insert(
+            .sa(slot: slot),
+            .protect(slot: slot),
+            order: nextOrder,
+            isStandby: !sends,
+            local: local,
+            remote: remote
+        )
         nextOrder += 1
     }
 
     mutating func insert(_ entry: SPDEntry) {
         let action = entry.traps ? SPDAction.trap(tunnel: entry.id) : .discard(tunnel: entry.id)
-        insert(.tunnel(entry.id), action, order: 0, local: entry.local, remote: entry.remote)
+        insert(
+            .tunnel(entry.id),
+            action,
+            order: 0,
+            isStandby: false,
+            local: entry.local,
+            remote: entry.remote
+        )
+    }
+
+    /// Prefers an SA to all that its tunnel has now.
+    mutating func useForSending(slot: Int) {
+        guard members[slot] != nil else { return }
+        let order = nextOrder
+        nextOrder += 1
+        generation += 1
+        members[slot]?.order = order
+        members[slot]?.isStandby = false
+        standby.removeAll { $0 == slot }
+        for prefix in prefixes[.sa(slot: slot)] ?? [] {
+            let key = AddressBits(prefix.address)
+            if key.isIPv6 {
+                Self.promote(slot, order, key, prefix.length, &tables6)
+            } else {
+                Self.promote(slot, order, key, prefix.length, &tables4)
+            }
+        }
+    }
+
+    private static func promote(
+        _ slot: Int,
+        _ order: UInt64,
+        _ key: AddressBits,
+        _ length: Int,
+        _ tables: inout [Table]
+    ) {
+        guard let place = tables.firstIndex(where: { $0.length == length }),
+            var bucket = tables[place].buckets[key]
+        else { return }
+        var promoted = bucket.filter { $0.owner == .sa(slot: slot) }
+        for index in promoted.indices {
+            promoted[index].order = order
+            promoted[index].isStandby = false
+        }
+        bucket.removeAll { $0.owner == .sa(slot: slot) }
+        tables[place].buckets[key] = promoted + bucket
     }
 
     private mutating func insert(
         _ owner: Owner,
         _ action: SPDAction,
         order: UInt64,
+        isStandby: Bool,
         local: [TrafficSelector],
         remote: [TrafficSelector]
     ) {
@@ -114,6 +202,7 @@ struct SPDCache: Sendable {
                 owner: owner,
                 action: action,
                 order: order,
+                isStandby: isStandby,
                 local: localRules,
                 remote: SelectorRule(selector)
             )
@@ -145,6 +234,26 @@ struct SPDCache: Sendable {
     }
 
     mutating func remove(_ owner: Owner) {
+        if case .sa(let slot) = owner, let member = members.removeValue(forKey: slot) {
+            standby.removeAll { $0 == slot }
+            if !member.isStandby { succeed(member) }
+        }
+        removeCandidates(owner)
+    }
+
+    /// The newest SA that came after a sender which goes, and is for the same traffic, sends from now on.
+    private mutating func succeed(_ gone: Member) {
+        let heir = standby.last { slot in
+            guard let member = members[slot], member.tunnel == gone.tunnel, member.order > gone.order else {
+                return false
+            }
+            return SelectorRule.meet(member.local, gone.local)
+                && SelectorRule.meet(member.remote, gone.remote)
+        }
+        if let heir { useForSending(slot: heir) }
+    }
+
+    private mutating func removeCandidates(_ owner: Owner) {
         guard let gone = prefixes.removeValue(forKey: owner) else { return }
         generation += 1
         for prefix in gone {
@@ -189,14 +298,33 @@ struct SPDCache: Sendable {
         return action
     }
 
+    /// The first candidate that matches; if that is an SA which does not send yet, one of its tunnel that does.
     private func search(_ header: PacketHeader) -> SPDAction {
+        var waiting: SPDAction?
+        var tunnel: TunnelName?
         for table in header.isIPv6 ? tables6 : tables4 {
             guard let bucket = table.buckets[header.destination.masked(to: table.length)] else { continue }
             for candidate in bucket
             where candidate.remote.matchesDestination(of: header)
                 && candidate.local.contains(where: { $0.matchesSource(of: header) })
-            { return candidate.action }
+            {
+                let own = self.tunnel(of: candidate.owner)
+                if waiting == nil {
+                    guard candidate.isStandby else { return candidate.action }
+                    waiting = candidate.action
+                    tunnel = own
+                } else if own != nil, own == tunnel, !candidate.isStandby {
+                    return candidate.action
+                }
+            }
         }
-        return .noPolicy
+        return waiting ?? .noPolicy
+    }
+
+    private func tunnel(of owner: Owner) -> TunnelName? {
+        switch owner {
+        case .sa(let slot): members[slot]?.tunnel
+        case .tunnel: nil
+        }
     }
 }

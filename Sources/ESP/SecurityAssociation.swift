@@ -33,13 +33,15 @@ struct VolumeGuard: Sendable {
     let softOctets: UInt64
     let softPackets: UInt64
 
-    init(_ volume: SAVolume) {
+    init(_ volume: SAVolume, soft: SAVolume) {
         octets = volume.octets ?? .max
         packets = volume.packets ?? .max
-        // An eighth is left for the time that a rekey takes.
-        softOctets = octets - octets / 8
-        softPackets = packets - packets / 8
+        softOctets = min(soft.octets ?? Self.soft(octets), octets)
+        softPackets = min(soft.packets ?? Self.soft(packets), packets)
     }
+
+    /// A tenth is left for the time that a rekey takes.
+    static func soft(_ hard: UInt64) -> UInt64 { hard - hard / 10 }
 }
 
 /// The outbound half of an SA but for its cipher, in the engine's one array of them and never copied out of
@@ -60,6 +62,7 @@ struct OutboundSA: Sendable {
     var packets: UInt64 = 0
     var octets: UInt64 = 0
     var last: Instant?
+    /// True after a replacement was asked for.
     var isSoftExhausted = false
 
     init(_ description: ChildSADescription, innerMTU: Int) {
@@ -69,8 +72,8 @@ struct OutboundSA: Sendable {
         icvLength = description.transform.icvLength
         blockMask = description.transform.blockLength - 1
         lastSequence = description.usesESN ? UInt64.max : UInt64(UInt32.max)
-        softSequence = lastSequence - (1 << 20)
-        volume = VolumeGuard(description.limit)
+        softSequence = VolumeGuard.soft(lastSequence)
+        volume = VolumeGuard(description.limit, soft: description.softLimit)
         self.innerMTU = innerMTU
     }
 }
@@ -91,7 +94,6 @@ struct InboundSA: Sendable {
     var integrityFailures: UInt64 = 0
     var reportedFailures: UInt64 = 0
     var replays: UInt64 = 0
-    var isSoftExhausted = false
 
     init(_ description: ChildSADescription) {
         id = description.id
@@ -101,7 +103,7 @@ struct InboundSA: Sendable {
         window = ReplayWindow(size: description.replayWindow, usesESN: description.usesESN)
         local = description.localSelectors.map { SelectorRule($0) }
         remote = description.remoteSelectors.map { SelectorRule($0) }
-        volume = VolumeGuard(description.limit)
+        volume = VolumeGuard(description.limit, soft: description.softLimit)
     }
 
     /// RFC 4301 §5.2: what came out of the SA must be what the SA is for.

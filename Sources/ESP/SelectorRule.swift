@@ -42,4 +42,11 @@ struct SelectorRule: Sendable {
             port: header.destinationPort
         )
     }
+
+    /// True when some traffic is both sides' own; ports and protocols aside.
+    static func meet(_ one: [SelectorRule], _ other: [SelectorRule]) -> Bool {
+        one.contains { rule in
+            other.contains { rule.first <= $0.last && $0.first <= rule.last }
+        }
+    }
 }

@@ -67,11 +67,12 @@ public final class DataPlane: Sendable {
 
     /// Installs an SA pair, behind all calls before; unless `sends`, it only receives until `useForSending`.
     public func install(_ sa: ChildSADescription, sends: Bool = true) {
-        for worker in current { worker.perform { $0.install(sa) } }
+        for worker in current { worker.perform { $0.install(sa, sends: sends) } }
     }
 
-    /// Sends by this SA from then on, in place of older ones of its tunnel.
+    /// Sends by this SA from then on, in place of those that its tunnel has until then.
     public func useForSending(saID: UInt32) {
+        for worker in current { worker.perform { $0.useForSending(saID: saID) } }
     }
 
     /// Removes an SA pair.

@@ -14,7 +14,7 @@ public enum PumpEvent: Hashable, Sendable {
     case integrityFailures(saID: UInt32, count: UInt64)
     /// A packet for no SA of ours came; at most ten events a second.
     case unknownSPI(SPI, from: Endpoint)
-    /// An SA is near the end of its sequence numbers or of its volume: soon it refuses packets.
+    /// An SA asks for a replacement: its soft limit is reached, and at the hard one it refuses packets.
     case exhausted(saID: UInt32)
     /// An SA could not be installed: its number or SPI is in use, or its cipher refused the keys.
     case installFailed(saID: UInt32)

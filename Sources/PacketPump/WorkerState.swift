@@ -61,10 +61,10 @@ struct WorkerState: ~Copyable {
         events.reserveCapacity(64)
     }
 
-    mutating func install(_ description: ChildSADescription) {
+    mutating func install(_ description: ChildSADescription, sends: Bool) {
         let slot: Int
         do throws(ESPError) {
-            slot = try engine.install(description)
+            slot = try engine.install(description, sends: sends)
         } catch {
             events.append(.installFailed(saID: description.id))
             return
@@ -73,6 +73,8 @@ struct WorkerState: ~Copyable {
         setPath(slot, description.path)
         sendHeld(forSA: description.id)
     }
+
+    mutating func useForSending(saID: UInt32) { engine.useForSending(saID: saID) }
 
     mutating func remove(saID: UInt32) { engine.remove(saID: saID) }
 

@@ -198,21 +198,6 @@ struct ESPEngineTests {
         #expect(errors == [.duplicateID(1), .duplicateSPI(spi)])
     }
 
-    @Test func sequenceNumbersEndWithoutESN() throws {
-        let a = try EngineHost(Fixture.description(isA: true))
-        a.engine.outbound[0].sequence = UInt64(UInt32.max) - (1 << 20) - 2
-        let inner = try Fixture.packet()
-        #expect(a.seal([inner]).count == 1)
-        #expect(!a.hasEvents)
-        #expect(a.seal([inner, inner]).count == 2)
-        #expect(a.engine.takeEvents() == [.exhausted(saID: 1)])
-        a.engine.outbound[0].sequence = UInt64(UInt32.max) - 1
-        #expect(a.seal([inner]).count == 1)
-        #expect(a.seal([inner]).isEmpty)
-        #expect(a.drops(.sequenceExhausted) == 1)
-        #expect(!a.hasEvents)
-    }
-
     @Test func sequenceNumbersGoOnWithESN() throws {
         let a = try EngineHost(Fixture.description(isA: true, esn: true))
         let b = try EngineHost(Fixture.description(isA: false, esn: true))
@@ -223,22 +208,5 @@ struct ESPEngineTests {
         #expect(sealed.map { Array($0[4..<8]) } == [[255, 255, 255, 255], [0, 0, 0, 0], [0, 0, 0, 1]])
         #expect(b.open(sealed) == [inner, inner, inner])
         #expect(!a.hasEvents)
-    }
-
-    @Test func volumeEndsBothWays() throws {
-        let limit = SAVolume(octets: nil, packets: 8)
-        let a = try EngineHost(Fixture.description(isA: true, limit: limit))
-        let unlimited = try EngineHost(Fixture.description(isA: true))
-        let b = try EngineHost(Fixture.description(isA: false, limit: SAVolume(octets: 44 * 8)))
-        let inner = try Fixture.packet()
-        #expect(a.seal([[UInt8]](repeating: inner, count: 6)).count == 6)
-        #expect(!a.hasEvents)
-        #expect(a.seal([[UInt8]](repeating: inner, count: 4)).count == 2)
-        #expect(a.engine.takeEvents() == [.exhausted(saID: 1)])
-        #expect(a.drops(.volumeExhausted) == 2)
-        let opened = b.open(unlimited.seal([[UInt8]](repeating: inner, count: 10)))
-        #expect(opened.count { $0 != nil } == 8)
-        #expect(b.drops(.volumeExhausted) == 2)
-        #expect(b.engine.takeEvents() == [.firstInbound(saID: 1), .exhausted(saID: 1)])
     }
 }

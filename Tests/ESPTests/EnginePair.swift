@@ -40,6 +40,8 @@ enum Fixture {
         esn: Bool = false,
         local: [TrafficSelector]? = nil,
         remote: [TrafficSelector]? = nil,
+        tunnel: String = "t",
+        softLimit: SAVolume = SAVolume(),
         limit: SAVolume = SAVolume(),
         inboundKeys: SAKeys? = nil,
         inboundSPI: UInt32? = nil
@@ -51,7 +53,7 @@ enum Fixture {
         return ChildSADescription(
             id: id,
             connection: "c",
-            tunnel: "t",
+            tunnel: tunnel,
             inboundSPI: try #require(SPI(inboundSPI ?? (isA ? spiA : spiB))),
             outboundSPI: try #require(SPI(isA ? spiB : spiA)),
             transform: transform,
@@ -62,6 +64,7 @@ enum Fixture {
             remoteSelectors: remote ?? (isA ? far : near),
             path: OuterPath(local: end, remote: end, encapsulation: .udp),
             replayWindow: 1024,
+            softLimit: softLimit,
             limit: limit
         )
     }

@@ -93,7 +93,8 @@ struct SPDCacheTests {
             } else {
                 owner = .sa(slot: round)
                 action = .protect(slot: round)
-                cache.insert(slot: round, local: [local], remote: [remote])
+                let name = TunnelName(connection: "c", tunnel: "\(round % 7)")
+                cache.insert(slot: round, tunnel: name, local: [local], remote: [remote])
             }
             // SAs before tunnels, new SAs before old, old tunnels before new.
             let rank = round % 3 == 0 ? -round : round + 1
@@ -119,7 +120,12 @@ struct SPDCacheTests {
         let all = TrafficSelector(try #require(IPPrefix("0.0.0.0/0")))
         let (first, last): (UInt32, UInt32) = (0x0a00_0003, 0x0a00_01f9)
         let remote = try #require(TrafficSelector(.v4(IPv4Address(first)), .v4(IPv4Address(last))))
-        cache.insert(slot: 0, local: [all], remote: [remote])
+        cache.insert(
+            slot: 0,
+            tunnel: TunnelName(connection: "c", tunnel: "t"),
+            local: [all],
+            remote: [remote]
+        )
         for (address, isIn) in [
             (first - 1, false), (first, true), (0x0a00_0100, true), (last, true), (last + 1, false),
         ] {
