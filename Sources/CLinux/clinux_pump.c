@@ -2,6 +2,7 @@
 #include "clinux_pump.h"
 
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
@@ -93,24 +94,34 @@ static int set(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value);
 }
 
+int clinux_set_dont_fragment(int fd, int is_ipv6, int dont_fragment) {
+    /* PROBE sets DF and heeds the device's MTU alone, not the cache that any ICMP message may lower. OMIT
+     * leaves DF clear and does not heed the cache either; IPv6 has no router that cuts, so there the size is
+     * the least that every link carries. */
+    int result = 0;
+    if (is_ipv6) {
+        result = set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, dont_fragment ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_DONT);
+        if (result == 0)
+            result = set(fd, IPPROTO_IPV6, IPV6_MTU, dont_fragment ? 0 : 1280);
+    } else {
+        result = set(fd, IPPROTO_IP, IP_MTU_DISCOVER, dont_fragment ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT);
+    }
+    return result < 0 ? -errno : 0;
+}
+
 static int configure(int fd, int is_ipv6, const clinux_socket_options *options) {
+    int level = is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
     if (options->mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &options->mark, sizeof options->mark) < 0)
-        return -1;
-    if (options->reuse_port && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
         return -1;
     if (options->receive_buffer > 0 && set(fd, SOL_SOCKET, SO_RCVBUFFORCE, options->receive_buffer) < 0)
         set(fd, SOL_SOCKET, SO_RCVBUF, options->receive_buffer);
     if (options->send_buffer > 0 && set(fd, SOL_SOCKET, SO_SNDBUFFORCE, options->send_buffer) < 0)
         set(fd, SOL_SOCKET, SO_SNDBUF, options->send_buffer);
-    if (is_ipv6)
-        return set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) < 0 || set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) < 0
-                       || set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0
-                   ? -1
-                   : 0;
-    return set(fd, IPPROTO_IP, IP_PKTINFO, 1) < 0
-                   || set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0
-               ? -1
-               : 0;
+    if (set(fd, level, is_ipv6 ? IPV6_RECVPKTINFO : IP_PKTINFO, 1) < 0
+        || set(fd, level, is_ipv6 ? IPV6_RECVTCLASS : IP_RECVTOS, 1) < 0
+        || (options->receive_errors && set(fd, level, is_ipv6 ? IPV6_RECVERR : IP_RECVERR, 1) < 0))
+        return -1;
+    return clinux_set_dont_fragment(fd, is_ipv6, options->dont_fragment) < 0 ? -1 : 0;
 }
 
 int clinux_udp_open(const clinux_endpoint *local, const clinux_socket_options *options) {
@@ -118,7 +129,9 @@ int clinux_udp_open(const clinux_endpoint *local, const clinux_socket_options *o
     int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    if (configure(fd, local->is_ipv6, options) < 0)
+    if ((local->is_ipv6 && set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) < 0)
+        || (options->reuse_port && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
+        || configure(fd, local->is_ipv6, options) < 0)
         return close_with(fd);
     if (options->receive_segments)
         set(fd, IPPROTO_UDP, UDP_GRO, 1);
@@ -133,18 +146,7 @@ int clinux_raw_esp_open(int is_ipv6, const clinux_socket_options *options) {
     int fd = socket(is_ipv6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ESP);
     if (fd < 0)
         return -errno;
-    int on = 1;
-    /* V6ONLY and SO_REUSEPORT mean nothing to a raw socket. */
-    if ((options->mark != 0
-         && setsockopt(fd, SOL_SOCKET, SO_MARK, &options->mark, sizeof options->mark) < 0)
-        || setsockopt(fd, is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, is_ipv6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &on,
-                      sizeof on) < 0)
-        return close_with(fd);
-    if (options->receive_buffer > 0)
-        set(fd, SOL_SOCKET, SO_RCVBUFFORCE, options->receive_buffer);
-    if (options->send_buffer > 0)
-        set(fd, SOL_SOCKET, SO_SNDBUFFORCE, options->send_buffer);
-    return fd;
+    return configure(fd, is_ipv6, options) < 0 ? close_with(fd) : fd;
 }
 
 int clinux_bound_port(int fd) {
@@ -232,6 +234,12 @@ static void read_controls(struct msghdr *message, clinux_datagram *datagram) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(control), sizeof info);
             get_ipv6(&datagram->local, &info.ipi6_addr);
+        } else if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_TOS) {
+            datagram->traffic_class = *(const uint8_t *)CMSG_DATA(control);
+        } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_TCLASS) {
+            int value;
+            memcpy(&value, CMSG_DATA(control), sizeof value);
+            datagram->traffic_class = (uint8_t)value;
         } else if (control->cmsg_level == IPPROTO_UDP && control->cmsg_type == UDP_GRO) {
             int segment;
             memcpy(&segment, CMSG_DATA(control), sizeof segment);
@@ -279,7 +287,7 @@ static struct cmsghdr *next_control(struct msghdr *header, size_t *used, size_t 
 }
 
 int clinux_send_add(clinux_batch *batch, const void *octets, size_t count, const clinux_endpoint *local,
-                    const clinux_endpoint *remote, uint16_t segment) {
+                    const clinux_endpoint *remote, uint16_t segment, uint8_t traffic_class) {
     if (batch->count >= batch->capacity)
         return -ENOBUFS;
     uint32_t i = batch->count++;
@@ -315,6 +323,13 @@ int clinux_send_add(clinux_batch *batch, const void *octets, size_t count, const
         control->cmsg_type = UDP_SEGMENT;
         memcpy(CMSG_DATA(control), &segment, sizeof segment);
     }
+    if (traffic_class != 0) {
+        int value = traffic_class;
+        struct cmsghdr *control = next_control(header, &used, sizeof value);
+        control->cmsg_level = remote->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
+        control->cmsg_type = remote->is_ipv6 ? IPV6_TCLASS : IP_TOS;
+        memcpy(CMSG_DATA(control), &value, sizeof value);
+    }
     header->msg_controllen = used;
     if (used == 0)
         header->msg_control = NULL;
@@ -330,23 +345,23 @@ int clinux_send_one(int fd, const void *octets, size_t count, const clinux_endpo
     memset(control, 0, sizeof control);
     clinux_batch batch = {
         .capacity = 1, .messages = &message, .vectors = &vector, .addresses = &address, .controls = control};
-    uint32_t refused = 0, blocked = 0;
-    clinux_send_add(&batch, octets, count, local, remote, 0);
-    int sent = clinux_send_flush(&batch, fd, 0, &refused, &blocked);
-    return sent == 1 ? 0 : blocked ? -EAGAIN : -EIO;
+    clinux_send_add(&batch, octets, count, local, remote, 0, 0);
+    clinux_flush_result result = clinux_send_flush(&batch, fd, 0);
+    return result.sent == 1 ? 0 : result.blocked ? -EAGAIN : -EIO;
 }
 
 uint32_t clinux_send_count(const clinux_batch *batch) { return batch->count; }
 
-int clinux_send_flush(clinux_batch *batch, int fd, int patience_ms, uint32_t *refused, uint32_t *blocked) {
+clinux_flush_result clinux_send_flush(clinux_batch *batch, int fd, int patience_ms) {
+    clinux_flush_result result = {0};
     uint32_t next = 0;
-    int sent = 0, retried = 0;
+    int retried = 0;
     int64_t deadline = 0;
     while (next < batch->count) {
         int done = sendmmsg(fd, &batch->messages[next], batch->count - next, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (done > 0) {
             next += (uint32_t)done;
-            sent += done;
+            result.sent += (uint32_t)done;
             retried = 0;
             continue;
         }
@@ -357,22 +372,63 @@ int clinux_send_flush(clinux_batch *batch, int fd, int patience_ms, uint32_t *re
             int64_t now = clinux_boottime() / 1000000;
             if (deadline == 0)
                 deadline = now + patience_ms;
-            if (now < deadline && poll(&wait, 1, (int)(deadline - now)) > 0)
+            /* An error of the socket ends the wait too, but makes no room: look for room alone. */
+            if (now < deadline && poll(&wait, 1, (int)(deadline - now)) > 0 && (wait.revents & POLLOUT))
                 continue;
-            *blocked += batch->count - next;
+            result.blocked += batch->count - next;
             break;
         }
+        result.errors += 1;
         /* An ICMP error about an earlier datagram is reported once by the next call: try again. */
-        if (!retried && errno != EMSGSIZE) {
+        if (!retried) {
             retried = 1;
             continue;
         }
-        *refused += 1;
+        result.refused += 1;
         next += 1;
         retried = 0;
     }
     batch->count = 0;
-    return sent;
+    return result;
+}
+
+int clinux_receive_error(int fd, clinux_outer_error *error) {
+    struct sockaddr_storage address;
+    union {
+        struct cmsghdr align;
+        char octets[512];
+    } control;
+    struct iovec vector = {error->quoted, sizeof error->quoted};
+    struct msghdr message = {
+        .msg_name = &address,
+        .msg_namelen = sizeof address,
+        .msg_iov = &vector,
+        .msg_iovlen = 1,
+        .msg_control = control.octets,
+        .msg_controllen = sizeof control.octets,
+    };
+    memset(error, 0, sizeof *error);
+    memset(&address, 0, sizeof address);
+    ssize_t count;
+    do
+        count = recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+    while (count < 0 && errno == EINTR);
+    if (count < 0)
+        return 0;
+    get_address(&error->remote, &address);
+    error->quoted_count = (uint32_t)count;
+    for (struct cmsghdr *entry = CMSG_FIRSTHDR(&message); entry != NULL; entry = CMSG_NXTHDR(&message, entry)) {
+        int is_error = (entry->cmsg_level == IPPROTO_IP && entry->cmsg_type == IP_RECVERR)
+                       || (entry->cmsg_level == IPPROTO_IPV6 && entry->cmsg_type == IPV6_RECVERR);
+        if (!is_error)
+            continue;
+        struct sock_extended_err details;
+        memcpy(&details, CMSG_DATA(entry), sizeof details);
+        error->is_local = details.ee_origin == SO_EE_ORIGIN_LOCAL;
+        error->is_too_big = details.ee_errno == EMSGSIZE;
+        error->mtu = details.ee_info;
+    }
+    return 1;
 }
 
 /* Files */

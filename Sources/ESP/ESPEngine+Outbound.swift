@@ -14,6 +14,18 @@ public enum OutboundVerdict: Hashable, Sendable {
     case dropped
 }
 
+/// A packet of the outbound batch.
+public struct SealedPacket: Hashable, Sendable {
+    /// Where it is; to be sent only when its status is `.done`.
+    public var job: PacketJob
+    /// The slot of its SA.
+    public var slot: Int
+    /// DSCP and ECN of the outer header (RFC 4301 §5.1.2, RFC 6040 §4.1).
+    public var trafficClass: UInt8
+    /// True when it must pass although it may be larger than the path's MTU: the outer packet may be cut.
+    public var mayBeCut: Bool
+}
+
 extension ESPEngine {
     /// Octets that must be free before an inner packet: SPI, sequence number and the longest IV.
     public static let headroom = 24
@@ -93,6 +105,7 @@ extension ESPEngine {
             drops.count(.tooBig)
             return .tooBig(mtu: mtu)
         }
+        let mayBeCut = total > mtu
         if let refusal = takeSequence(slot, octets: total) { return drop(refusal) }
         if header.ipProtocol == 6 {
             var span = arena.mutableSpan
@@ -117,7 +130,9 @@ extension ESPEngine {
                 sequence: outbound[slot].sequence
             )
         )
-        sealSlots.append(Int32(truncatingIfNeeded: slot))
+        sealEntries.append(
+            SealEntry(slot: Int32(truncatingIfNeeded: slot), trafficClass: 0, mayBeCut: mayBeCut)
+        )
         return .queued
     }
 
@@ -156,9 +171,9 @@ extension ESPEngine {
     public mutating func sealBatch(in arena: inout PacketArena, at now: Instant) {
         var start = 0
         while start < sealJobs.count {
-            let slot = Int(sealSlots[start])
+            let slot = Int(sealEntries[start].slot)
             var end = start + 1
-            while end < sealJobs.count, sealSlots[end] == sealSlots[start] { end += 1 }
+            while end < sealJobs.count, sealEntries[end].slot == sealEntries[start].slot { end += 1 }
             ciphers[slot]?.seal(&sealJobs, start..<end, &arena)
             outbound[slot].last = now
             for index in start..<end where sealJobs[index].status != .done { drops.count(.sealFailed) }
@@ -166,14 +181,19 @@ extension ESPEngine {
         }
     }
 
-    /// A packet of the batch and the slot of its SA; send it only when its status is `.done`.
-    public func sealed(_ index: Int) -> (job: PacketJob, slot: Int) {
-        (sealJobs[index], Int(sealSlots[index]))
+    /// A packet of the batch.
+    public func sealed(_ index: Int) -> SealedPacket {
+        SealedPacket(
+            job: sealJobs[index],
+            slot: Int(sealEntries[index].slot),
+            trafficClass: sealEntries[index].trafficClass,
+            mayBeCut: sealEntries[index].mayBeCut
+        )
     }
 
     /// Empties the outbound batch.
     public mutating func clearSealed() {
         sealJobs.removeAll(keepingCapacity: true)
-        sealSlots.removeAll(keepingCapacity: true)
+        sealEntries.removeAll(keepingCapacity: true)
     }
 }

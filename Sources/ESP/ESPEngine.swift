@@ -23,6 +23,15 @@ public enum ESPEvent: Hashable, Sendable {
     case integrityFailures(saID: UInt32, count: UInt64)
     /// An SA asks for a replacement: it is near the end of its sequence numbers or of its volume.
     case exhausted(saID: UInt32)
+    /// The path of an SA carries less than was believed; its path MTU is `mtu` now.
+    case pathTooBig(saID: UInt32, mtu: Int)
+}
+
+/// What is kept of a packet of the outbound batch beside its job.
+struct SealEntry {
+    var slot: Int32
+    var trafficClass: UInt8
+    var mayBeCut: Bool
 }
 
 /// The state of one worker: its SAs, the policy, and the batches under way.
@@ -33,8 +42,6 @@ public enum ESPEvent: Hashable, Sendable {
 public struct ESPEngine: ~Copyable {
     /// Packets that one batch can hold.
     public static let batchCapacity = 256
-    /// The path MTU until something else is known.
-    public static let defaultPathMTU = 1500
 
     // The security association database: parallel arrays by slot, and the SPI's way to a slot.
     var spis = SPITable()
@@ -48,7 +55,7 @@ public struct ESPEngine: ~Copyable {
     private var tunnels = [UInt32: SPDEntry]()
     var held = HeldPackets()
     var lastTrap = [UInt32: Instant]()
-    private let maximumMTU: Int
+    let maximumMTU: Int
     var hasUnreportedFailures = false
 
     /// What was dropped.
@@ -57,7 +64,7 @@ public struct ESPEngine: ~Copyable {
     var events = [ESPEvent]()
 
     var sealJobs = [PacketJob]()
-    var sealSlots = [Int32]()
+    var sealEntries = [SealEntry]()
     var openJobs = [PacketJob]()
     var openEntries = [InboundEntry]()
 
@@ -65,7 +72,7 @@ public struct ESPEngine: ~Copyable {
     public init(maximumMTU: Int? = nil) {
         self.maximumMTU = maximumMTU ?? 65_535
         sealJobs.reserveCapacity(Self.batchCapacity)
-        sealSlots.reserveCapacity(Self.batchCapacity)
+        sealEntries.reserveCapacity(Self.batchCapacity)
         openJobs.reserveCapacity(Self.batchCapacity)
         openEntries.reserveCapacity(Self.batchCapacity)
     }
@@ -89,16 +96,21 @@ public struct ESPEngine: ~Copyable {
         } catch {
             throw .cryptography(error)
         }
-        let mtu = innerMTU(description.path, description.transform)
+        let pathMTU = knownPathMTU(description.path)
+        let sender = OutboundSA(
+            description,
+            pathMTU: pathMTU,
+            innerMTU: innerMTU(pathMTU, description.path, description.transform)
+        )
         let slot: Int
         if let free = freeSlots.popLast() {
             slot = free
-            outbound[slot] = OutboundSA(description, innerMTU: mtu)
+            outbound[slot] = sender
             inbound[slot] = InboundSA(description)
             ciphers[slot] = pair
         } else {
             slot = ciphers.count
-            outbound.append(OutboundSA(description, innerMTU: mtu))
+            outbound.append(sender)
             inbound.append(InboundSA(description))
             ciphers.append(pair)
         }
@@ -120,16 +132,6 @@ public struct ESPEngine: ~Copyable {
         spd.useForSending(slot: slot)
     }
 
-    private func innerMTU(_ path: OuterPath, _ transform: CipherTransform) -> Int {
-        let fitting = TunnelMTU.innerMTU(
-            path: Self.defaultPathMTU,
-            outerIsIPv6: path.remote.address.bitWidth == 128,
-            encapsulation: path.encapsulation,
-            transform: transform
-        )
-        return min(fitting, maximumMTU)
-    }
-
     /// Removes an SA pair and gives the slot that it had.
     @discardableResult
     public mutating func remove(saID: UInt32) -> Int? {
@@ -144,10 +146,17 @@ public struct ESPEngine: ~Copyable {
     /// The slot of an installed SA.
     public func slot(ofSA saID: UInt32) -> Int? { slotOfID[saID] }
 
-    /// Takes note of other outer ends: the inner MTU follows.
+    /// Takes note of other outer ends: what was learnt of the path is forgotten.
     public mutating func updatePath(saID: UInt32, _ path: OuterPath) {
         guard let slot = slotOfID[saID], let pair = ciphers[slot] else { return }
-        outbound[slot].innerMTU = innerMTU(path, pair.transform)
+        guard
+            pair.path.remote.address != path.remote.address || pair.path.encapsulation != path.encapsulation
+                || pair.path.local.address != path.local.address
+        else { return }
+        pair.path = path
+        outbound[slot].remote = AddressBits(path.remote.address)
+        outbound[slot].isUDP = path.encapsulation.isUDP
+        setPathMTU(slot, Self.defaultPathMTU)
     }
 
     /// Replaces all tunnels; what is held for a tunnel that is gone stays until it expires.

@@ -58,6 +58,11 @@ struct OutboundSA: Sendable {
     let lastSequence: UInt64
     let softSequence: UInt64
     let volume: VolumeGuard
+    /// Where its packets go, and whether in UDP.
+    var remote: AddressBits
+    var isUDP: Bool
+    /// What the path is believed to carry, and what of it is left for an inner packet.
+    var pathMTU: Int
     var innerMTU: Int
     var packets: UInt64 = 0
     var octets: UInt64 = 0
@@ -65,7 +70,7 @@ struct OutboundSA: Sendable {
     /// True after a replacement was asked for.
     var isSoftExhausted = false
 
-    init(_ description: ChildSADescription, innerMTU: Int) {
+    init(_ description: ChildSADescription, pathMTU: Int, innerMTU: Int) {
         id = description.id
         spi = description.outboundSPI.value
         ivLength = description.transform.ivLength
@@ -74,6 +79,9 @@ struct OutboundSA: Sendable {
         lastSequence = description.usesESN ? UInt64.max : UInt64(UInt32.max)
         softSequence = VolumeGuard.soft(lastSequence)
         volume = VolumeGuard(description.limit, soft: description.softLimit)
+        remote = AddressBits(description.path.remote.address)
+        isUDP = description.path.encapsulation.isUDP
+        self.pathMTU = pathMTU
         self.innerMTU = innerMTU
     }
 }
@@ -122,7 +130,7 @@ struct InboundSA: Sendable {
 final class CipherPair {
     private var sealing: PacketCipher
     private var opening: PacketCipher
-    let path: OuterPath
+    var path: OuterPath
     let connection: String
     let tunnel: String
     let transform: CipherTransform

@@ -38,7 +38,12 @@ extension ControlPlane {
         while let output = engine.nextOutput() {
             switch output {
             case .transmit(let datagram):
-                sockets?.send(datagram.octets, from: datagram.local, to: datagram.remote)
+                sockets?.send(
+                    datagram.octets,
+                    from: datagram.local,
+                    to: datagram.remote,
+                    forbidsFragmentation: datagram.forbidsFragmentation
+                )
             case .keepalive(let local, let remote):
                 sockets?.sendKeepalive(from: local, to: remote)
             case .compute(let job):
@@ -173,9 +178,11 @@ extension ControlPlane {
                 engine.handle(.childMoved(id: id, remote: remote), at: now)
             case .integrityFailures(let id, let count):
                 warnThrottled("icv \(id)", "CHILD_SA {\(id)}: \(count) packets with a wrong ICV", at: now)
-            case .unknownSPI(let spi, let remote):
+            case .unknownSPI(let spi, _, let remote):
                 engine.handle(.unknownESP(spi, from: remote.address), at: now)
                 warnThrottled("spi", "ESP with unknown SPI \(spi) from \(remote)", at: now)
+            case .pathTooBig(let id, let mtu):
+                logger.info("CHILD_SA {\(id)}: the path carries \(mtu) octets")
             case .exhausted(let id):
                 engine.handle(.rekeyChild(id: id), at: now)
             case .installFailed(let id):

@@ -52,6 +52,8 @@ public actor ControlPlane: DispatchQueueActor {
     var routes: RouteManager?
     var sockets: IKESocketSet?
     var dataPlane: DataPlane?
+    /// Why ESP can travel in UDP alone.
+    var rawESPFailure: PumpError?
     var pool: ComputePool?
     var vici: ViciServer?
     var timer: DeadlineTimer?
@@ -117,6 +119,9 @@ public actor ControlPlane: DispatchQueueActor {
             self?.assumeIsolated { $0.receive(events) }
         }
         pumpMailbox = mailbox
+        // Before IKE: from now on the kernel answers no ESP packet by "protocol unreachable".
+        let rawESP = RawESPSockets(mark: description.mark)
+        rawESPFailure = rawESP.failure
         let sockets = try IKESocketSet(
             ikePort: description.ikePort,
             natTraversalPort: description.natTraversalPort,
@@ -143,12 +148,14 @@ public actor ControlPlane: DispatchQueueActor {
                 mark: description.mark,
                 workers: description.workers,
                 innerMTU: description.innerMTU
-            )
+            ),
+            rawESP: rawESP
         ) { event in mailbox.post(event) }
         self.dataPlane = dataPlane
         sockets.setStrayESPHandler { octets, local, remote in
             dataPlane.strayESP(octets: octets, local: local, remote: remote)
         }
+        sockets.setErrorHandler { dataPlane.outerError($0) }
         applyPolicies()
         dataPlane.start()
         try startVici()
@@ -164,7 +171,7 @@ public actor ControlPlane: DispatchQueueActor {
     /// Hands connections and tunnels to engine, data plane and supervisor.
     func applyPolicies() {
         let now = MonotonicClock.now()
-        engine.handle(.setPolicies(description.connections), at: now)
+        engine.handle(.setPolicies(carriedConnections()), at: now)
         var tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)] = []
         var entries: [DataPlaneTunnel] = []
         for connection in description.connections {
@@ -186,6 +193,23 @@ public actor ControlPlane: DispatchQueueActor {
         }
         supervisor.setTunnels(tunnels, at: now)
         dataPlane?.setTunnels(entries)
+    }
+
+    /// The connections as they can be carried: where raw sockets are refused, ESP travels in UDP.
+    private func carriedConnections() -> [ConnectionPolicy] {
+        guard let rawESPFailure else { return description.connections }
+        return description.connections.map { connection in
+            guard !connection.forcesEncapsulation else { return connection }
+            logger.warning(
+                """
+                \(connection.name): ESP travels in UDP although encap is false: \(rawESPFailure) \
+                (CAP_NET_RAW is needed)
+                """
+            )
+            var forced = connection
+            forced.forcesEncapsulation = true
+            return forced
+        }
     }
 
     private func tunnelID(_ key: TunnelKey) -> UInt32 {

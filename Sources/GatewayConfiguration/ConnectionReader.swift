@@ -64,7 +64,7 @@ struct ConnectionReader {
             proposals("ike-proposals", .ike, in: reader) ?? policy?.ike?.proposals ?? DefaultProposals.ike
         let liveness = livenessDelay()
         let keepalive = duration("keepalive", .seconds(1) ... .seconds(3600)) ?? .seconds(20)
-        let encap = encapsulation()
+        let encap = reader.value("encap", ScalarText.boolean) ?? true
         let retransmission = retransmission()
         let tunnels = TunnelReader(connection: self, site: site, policy: policy, start: start).tunnels()
         guard let site, let key else { return nil }
@@ -84,14 +84,6 @@ struct ConnectionReader {
             origin: context.origin(reader.position),
             keyOrigins: keyOrigins(site, policy)
         )
-    }
-
-    /// ESP travels in UDP: the packet path has no raw ESP yet, and offloads exist for UDP alone.
-    private func encapsulation() -> Bool {
-        if reader.value("encap", ScalarText.boolean) == false {
-            reader.error("encap", "raw ESP is not supported yet; accepted: true")
-        }
-        return true
     }
 
     private func keyOrigins(_ site: LocatedSite, _ policy: NamedPolicy?) -> [String: ConfigurationOrigin] {

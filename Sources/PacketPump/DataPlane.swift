@@ -3,7 +3,7 @@ public import IPPackets
 public import IPsecTypes
 import Synchronization
 
-/// The data plane: moves packets between the TUN device and ESP in UDP.
+/// The data plane: moves packets between the TUN device and ESP, in UDP or without.
 ///
 /// Make the `IKESocketSet` of the same ports first: the kernel steers datagrams by the order in which the
 /// sockets were bound. Events are reported on a worker's queue: the handler must neither block nor call
@@ -14,31 +14,42 @@ public final class DataPlane: Sendable {
     private let droppedStrays = Atomic<UInt64>(0)
 
     /// Opens the device and binds the sockets; nothing is read before `start`.
+    ///
+    /// Without `rawESP`, SAs whose packets do not travel in UDP cannot send.
     public init(
         configuration: PumpConfiguration,
+        rawESP: RawESPSockets? = nil,
         events: @escaping @Sendable (PumpEvent) -> Void
     ) throws(PumpError) {
         let device = try TunDevice(name: configuration.tunName)
+        // RFC 4301 §8: the DF bit is set and the path's MTU is learnt for each SA, from errors that show that
+        // they answer a packet of ours (§8.2), and from probes.
         let socket4 = try OuterSocket.open(
             port: configuration.natTraversalPort,
             isIPv6: false,
             mark: configuration.mark,
             buffer: configuration.socketBuffer,
-            reusesPort: true
+            sharesPort: true,
+            dontFragment: true
         )
         let socket6 = try OuterSocket.openIPv6(
             port: configuration.natTraversalPort,
             mark: configuration.mark,
             buffer: configuration.socketBuffer,
-            reusesPort: true
+            sharesPort: true,
+            dontFragment: true
         )
         for socket in [socket4, socket6].compactMap({ $0 }) {
             try PumpError.check(clinux_steer_esp(socket.number, 1), "steer ESP")
         }
         let state = try WorkerState(
             device: device,
-            socket4: socket4,
-            socket6: socket6,
+            sockets: WorkerState.Sockets(
+                udp4: socket4,
+                udp6: socket6,
+                raw4: rawESP?.socket4,
+                raw6: rawESP?.socket6
+            ),
             port: configuration.natTraversalPort,
             innerMTU: configuration.innerMTU
         )
@@ -88,6 +99,16 @@ public final class DataPlane: Sendable {
     /// Sends an SA's packets to other outer ends from now on.
     public func updatePath(saID: UInt32, path: OuterPath) {
         for worker in current { worker.perform { $0.updatePath(saID: saID, path) } }
+    }
+
+    /// Sets what an SA's path carries, the outer header included: as it was probed, or as it is known.
+    public func setPathMTU(saID: UInt32, octets: Int) {
+        for worker in current { worker.perform { $0.setPathMTU(saID: saID, octets: octets) } }
+    }
+
+    /// Takes an error about an ESP packet that came to the IKE socket.
+    public func outerError(_ error: OuterError) {
+        for worker in current { worker.perform { $0.receiveError(error) } }
     }
 
     /// Takes an ESP packet that came to the IKE socket; some are dropped when too many wait.

@@ -65,8 +65,8 @@ struct DatagramBatch: ~Copyable {
 
 /// Datagrams of one socket that are to be sent at once; their octets stay where they are.
 ///
-/// Safe: it owns its memory; what it points to lies in an arena that outlives the flush, which the caller
-/// sees to.
+/// Safe: it owns its memory; what it points to lies in an arena that outlives the flush, which the worker, who
+/// owns both, sees to.
 @safe
 struct SendBatch: ~Copyable {
     /// How long a full socket is waited for.
@@ -84,25 +84,32 @@ struct SendBatch: ~Copyable {
     deinit { unsafe clinux_batch_free(vectors) }
 
     /// Adds octets of `arena`; false when the batch is full.
-    @unsafe
     mutating func add(
         _ arena: borrowing PacketArena,
         _ range: Range<Int>,
         from local: clinux_endpoint,
-        to remote: clinux_endpoint
+        to remote: clinux_endpoint,
+        trafficClass: UInt8
     ) -> Bool {
         precondition(range.lowerBound >= 0 && range.upperBound <= arena.capacity)
         var (local, remote) = (local, remote)
         return unsafe arena.withUnsafeBase { base in
-            unsafe clinux_send_add(vectors, base + range.lowerBound, range.count, &local, &remote, 0) == 0
+            unsafe clinux_send_add(
+                vectors,
+                base + range.lowerBound,
+                range.count,
+                &local,
+                &remote,
+                0,
+                trafficClass
+            ) == 0
         }
     }
 
-    /// Sends all: how many the kernel refused, and how many found no room.
-    mutating func flush(_ descriptor: Int32) -> (refused: UInt32, blocked: UInt32) {
-        guard unsafe clinux_send_count(vectors) > 0 else { return (0, 0) }
-        var (refused, blocked) = (UInt32(0), UInt32(0))
-        unsafe clinux_send_flush(vectors, descriptor, Self.patienceMilliseconds, &refused, &blocked)
-        return (refused, blocked)
+    var isEmpty: Bool { unsafe clinux_send_count(vectors) == 0 }
+
+    /// Sends all.
+    mutating func flush(_ descriptor: Int32) -> clinux_flush_result {
+        unsafe clinux_send_flush(vectors, descriptor, Self.patienceMilliseconds)
     }
 }

@@ -52,9 +52,16 @@ public final class IKESocketSet: Sendable {
                 isIPv6: false,
                 mark: mark,
                 buffer: buffer,
-                reusesPort: isShared
+                sharesPort: isShared,
+                dontFragment: false
             )
-            let v6 = try OuterSocket.openIPv6(port: port, mark: mark, buffer: buffer, reusesPort: isShared)
+            let v6 = try OuterSocket.openIPv6(
+                port: port,
+                mark: mark,
+                buffer: buffer,
+                sharesPort: isShared,
+                dontFragment: false
+            )
             for (descriptor, isIPv6) in [(v4, false), (v6, true)] {
                 guard let descriptor else { continue }
                 sockets.append(
@@ -86,36 +93,46 @@ public final class IKESocketSet: Sendable {
         for socket in sockets { socket.setStrayHandler(handler) }
     }
 
+    /// Takes errors about ESP packets that came to the IKE socket, for `DataPlane.outerError`.
+    public func setErrorHandler(_ handler: @escaping @Sendable (OuterError) -> Void) {
+        for socket in sockets { socket.setErrorHandler(handler) }
+    }
+
     /// Sends a message; from the shared port with the non-ESP marker.
     ///
-    /// An unspecified source is the kernel's choice.
-    public func send(_ octets: [UInt8], from local: Endpoint, to remote: Endpoint) {
-        guard local.port == natTraversalPort else { return sendRaw(octets, local, remote) }
-        sendRaw([0, 0, 0, 0] + octets, local, remote)
+    /// An unspecified source is the kernel's choice. With `forbidsFragmentation` the datagram arrives whole or
+    /// not at all, as a probe of the path must.
+    public func send(
+        _ octets: [UInt8],
+        from local: Endpoint,
+        to remote: Endpoint,
+        forbidsFragmentation: Bool = false
+    ) {
+        let marker: [UInt8] = local.port == natTraversalPort ? [0, 0, 0, 0] : []
+        sendRaw(marker + octets, local, remote, forbidsFragmentation)
     }
 
     /// Sends the octet that keeps a NAT's mapping alive (RFC 3948 §2.3).
     public func sendKeepalive(from local: Endpoint, to remote: Endpoint) {
-        sendRaw([0xff], local, remote)
+        sendRaw([0xff], local, remote, false)
     }
 
-    private func sendRaw(_ octets: [UInt8], _ local: Endpoint, _ remote: Endpoint) {
+    private func sendRaw(
+        _ octets: [UInt8],
+        _ local: Endpoint,
+        _ remote: Endpoint,
+        _ forbidsFragmentation: Bool
+    ) {
         let isIPv6 = remote.address.bitWidth == 128
         guard octets.count <= Self.largestDatagram,
             let socket = sockets.first(where: { $0.port == local.port && $0.isIPv6 == isIPv6 })
         else { return }
-        var source = clinux_endpoint(local)
-        var target = clinux_endpoint(remote)
-        unsafe octets.withUnsafeBytes { bytes in
-            // A datagram that does not go out is like one lost on the way: IKE sends it again.
-            _ = unsafe clinux_send_one(
-                socket.descriptor.number,
-                bytes.baseAddress,
-                bytes.count,
-                &source,
-                &target
-            )
-        }
+        socket.send(
+            octets,
+            from: clinux_endpoint(local),
+            to: clinux_endpoint(remote),
+            forbidsFragmentation: forbidsFragmentation
+        )
     }
 
     /// The address that packets to `remote` leave from, or nil without a route.
@@ -129,8 +146,8 @@ public final class IKESocketSet: Sendable {
 
 /// One socket of the set.
 ///
-/// Safe to share: the batch is used on the queue alone, the stray handler is under a lock, and Dispatch
-/// allows its calls on a source from any thread.
+/// Safe to share: the batch is used on the queue alone, the handlers and what is sent are under locks, and
+/// Dispatch allows its calls on a source from any thread.
 final class IKESocket: @unchecked Sendable {
     private static let budget = 4
 
@@ -140,6 +157,9 @@ final class IKESocket: @unchecked Sendable {
     private let hasMarker: Bool
     private let handler: @Sendable (OuterDatagram) -> Void
     private let strayHandler = Mutex<(@Sendable ([UInt8], Endpoint, Endpoint) -> Void)?>(nil)
+    private let errorHandler = Mutex<(@Sendable (OuterError) -> Void)?>(nil)
+    /// The fragmentation option belongs to the socket, so one datagram at a time leaves.
+    private let sending = Mutex(())
     private let source: any DispatchSourceRead
     private var batch: DatagramBatch
 
@@ -172,11 +192,50 @@ final class IKESocket: @unchecked Sendable {
         strayHandler.withLock { $0 = handler }
     }
 
+    func setErrorHandler(_ handler: @escaping @Sendable (OuterError) -> Void) {
+        errorHandler.withLock { $0 = handler }
+    }
+
+    func send(
+        _ octets: [UInt8],
+        from local: clinux_endpoint,
+        to remote: clinux_endpoint,
+        forbidsFragmentation: Bool
+    ) {
+        var (local, remote) = (local, remote)
+        sending.withLock { _ in
+            if forbidsFragmentation { clinux_set_dont_fragment(descriptor.number, isIPv6 ? 1 : 0, 1) }
+            unsafe octets.withUnsafeBytes { bytes in
+                // A datagram that does not go out is like one lost on the way: IKE sends it again.
+                _ = unsafe clinux_send_one(
+                    descriptor.number,
+                    bytes.baseAddress,
+                    bytes.count,
+                    &local,
+                    &remote
+                )
+            }
+            if forbidsFragmentation { clinux_set_dont_fragment(descriptor.number, isIPv6 ? 1 : 0, 0) }
+        }
+    }
+
     private func drain() {
-        for _ in 0..<Self.budget {
+        for round in 0..<Self.budget {
             let count = batch.receive(from: descriptor.number)
-            guard count > 0 else { return }
+            guard count > 0 else {
+                if hasMarker, round == 0 || count != -11 { drainErrors() }
+                return
+            }
             for slot in 0..<count { take(slot) }
+        }
+    }
+
+    /// Empties the error queue, which would wake us for ever.
+    private func drainErrors() {
+        var error = clinux_outer_error()
+        for _ in 0..<64 {
+            guard unsafe clinux_receive_error(descriptor.number, &error) == 1 else { return }
+            if let report = OuterError(error) { errorHandler.withLock { $0 }?(report) }
         }
     }
 

@@ -13,9 +13,14 @@ public enum PumpEvent: Hashable, Sendable {
     /// Packets with a wrong ICV came; at most one event a second and SA.
     case integrityFailures(saID: UInt32, count: UInt64)
     /// A packet for no SA of ours came; at most ten events a second.
-    case unknownSPI(SPI, from: Endpoint)
+    ///
+    /// With the ends that it travelled between, by which the IKE_SA is found that INVALID_SPI can be told by
+    /// (RFC 7296 §1.5); ports are 0 when it came without UDP.
+    case unknownSPI(SPI, local: Endpoint, remote: Endpoint)
     /// An SA asks for a replacement: its soft limit is reached, and at the hard one it refuses packets.
     case exhausted(saID: UInt32)
+    /// The path of an SA carries less than was believed: its path MTU, the outer header included, is `mtu` now.
+    case pathTooBig(saID: UInt32, mtu: Int)
     /// An SA could not be installed: its number or SPI is in use, or its cipher refused the keys.
     case installFailed(saID: UInt32)
     /// An IKE message that came to an ESP socket; the non-ESP marker is stripped.
@@ -48,6 +53,7 @@ extension PumpEvent {
         case .firstInbound(let saID): self = .firstInbound(saID: saID)
         case .integrityFailures(let saID, let count): self = .integrityFailures(saID: saID, count: count)
         case .exhausted(let saID): self = .exhausted(saID: saID)
+        case .pathTooBig(let saID, let mtu): self = .pathTooBig(saID: saID, mtu: mtu)
         }
     }
 }

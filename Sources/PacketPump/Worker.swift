@@ -31,9 +31,10 @@ final class Worker: @unchecked Sendable {
         queue.sync {
             guard sources.isEmpty else { return }
             watch(state.device.descriptor) { $0.drainDevice() }
-            for socket in [state.socket4, state.socket6].compactMap({ $0 }) {
+            for kind in OuterKind.allCases {
+                guard let socket = state.socket(kind) else { continue }
                 let number = socket.number
-                watch(socket) { $0.drainSocket(number) }
+                watch(socket) { $0.drainSocket(number, kind) }
             }
             let timer = DispatchSource.makeTimerSource(queue: queue)
             timer.schedule(deadline: .now() + 1, repeating: 1, leeway: .milliseconds(100))

@@ -8,13 +8,19 @@ import Primitives
 extension WorkerState {
     /// Takes datagrams from the socket until it is dry or the budget is used, and writes what they hold to
     /// the device.
-    mutating func drainSocket(_ descriptor: Int32) {
+    mutating func drainSocket(_ descriptor: Int32, _ kind: OuterKind) {
         let now = PumpClock.now()
-        for _ in 0..<Self.socketBudget {
+        for round in 0..<Self.socketBudget {
             let count = incoming.receive(from: descriptor)
-            guard count > 0 else { return }
-            for slot in 0..<count { demultiplex(slot, now) }
-            deliver(at: now)
+            guard count > 0 else {
+                // Woken, or refused, for an error that waits.
+                if round == 0 || count != -11 { drainErrors(kind, at: now) }
+                return
+            }
+            for slot in 0..<count {
+                if kind.isUDP { demultiplex(slot, now) } else { takeRaw(slot, kind, now) }
+            }
+            deliver(kind, at: now)
             if count < Self.receiveSlots { return }
         }
     }
@@ -40,12 +46,43 @@ extension WorkerState {
             )
             return
         }
-        let unknown = engine.receive(packetAt: offset, length: length, token: slot, in: incoming.arena)
-        guard let unknown, let spi = SPI(unknown), unknownLimit.allows(at: now) else { return }
-        events.append(.unknownSPI(spi, from: datagram.remote.endpoint()))
+        takeESP(slot, offset..<offset + length, port: port, now)
     }
 
-    private mutating func deliver(at now: Instant) {
+    /// Takes a packet of a raw socket, which by IPv4 delivers the IP header too.
+    private mutating func takeRaw(_ slot: Int, _ kind: OuterKind, _ now: Instant) {
+        let datagram = incoming.datagram(slot)
+        let offset = incoming.offset(of: slot)
+        let length = Int(datagram.length)
+        guard datagram.is_truncated == 0, length <= DatagramBatch.room else {
+            return engine.drops.count(.truncated)
+        }
+        guard !kind.isIPv6 else { return takeESP(slot, offset..<offset + length, port: 0, now) }
+        guard length >= 20 else { return engine.drops.count(.tooShort) }
+        let headerLength = Int(incoming.arena.load8(at: offset) & 15) * 4
+        guard headerLength >= 20, headerLength <= length else { return engine.drops.count(.tooShort) }
+        takeESP(slot, offset + headerLength..<offset + length, port: 0, now)
+    }
+
+    private mutating func takeESP(_ slot: Int, _ range: Range<Int>, port: UInt16, _ now: Instant) {
+        let datagram = incoming.datagram(slot)
+        let unknown = engine.receive(
+            packetAt: range.lowerBound,
+            length: range.count,
+            token: slot,
+            in: incoming.arena
+        )
+        guard let unknown, let spi = SPI(unknown), unknownLimit.allows(at: now) else { return }
+        events.append(
+            .unknownSPI(
+                spi,
+                local: datagram.local.endpoint(port: port),
+                remote: datagram.remote.endpoint(port: port == 0 ? 0 : nil)
+            )
+        )
+    }
+
+    private mutating func deliver(_ kind: OuterKind, at now: Instant) {
         guard engine.openCount > 0 else { return }
         engine.openBatch(in: &incoming.arena, at: now)
         for index in 0..<engine.openCount {
@@ -54,9 +91,9 @@ extension WorkerState {
             case .pending, .dropped:
                 break
             case .authentic:
-                notePath(entry)
+                notePath(entry, kind)
             case .delivered:
-                notePath(entry)
+                notePath(entry, kind)
                 let range = Int(entry.offset)..<Int(entry.offset) + Int(entry.length)
                 if !device.write(&incoming.arena, range) { engine.drops.count(.deviceWriteFailed) }
             }
@@ -64,9 +101,10 @@ extension WorkerState {
         engine.clearOpened()
     }
 
-    private mutating func notePath(_ entry: InboundEntry) {
-        guard entry.token >= 0 else { return }
+    private mutating func notePath(_ entry: InboundEntry, _ kind: OuterKind) {
         let slot = Int(entry.slot)
+        // An address that moves is a NAT's, and through a NAT ESP travels in UDP (RFC 7296 §2.23).
+        guard entry.token >= 0, kind.isUDP, paths[slot].kind.isUDP else { return }
         let remote = incoming.datagram(Int(entry.token)).remote
         guard !remote.isSame(as: paths[slot].seen) else { return }
         paths[slot].seen = remote
@@ -84,8 +122,8 @@ extension WorkerState {
         let now = PumpClock.now()
         let unknown = engine.receive(packetAt: offset, length: octets.count, token: -1, in: incoming.arena)
         if let unknown, let spi = SPI(unknown), unknownLimit.allows(at: now) {
-            events.append(.unknownSPI(spi, from: remote))
+            events.append(.unknownSPI(spi, local: local, remote: remote))
         }
-        deliver(at: now)
+        deliver(.udp4, at: now)
     }
 }

@@ -96,28 +96,22 @@ extension WorkerState {
         guard engine.sealCount > 0 else { return }
         engine.sealBatch(in: &outgoing, at: now)
         for index in 0..<engine.sealCount {
-            let (job, slot) = engine.sealed(index)
-            guard job.status == .done else { continue }
-            add(Int(job.offset)..<Int(job.offset) + Int(job.length), slot)
+            let packet = engine.sealed(index)
+            guard packet.job.status == .done else { continue }
+            let path = paths[packet.slot]
+            let refusal =
+                switch path.kind {
+                case .udp4: udp4.add(outgoing, packet, from: path.local, to: path.remote)
+                case .udp6: udp6.add(outgoing, packet, from: path.local, to: path.remote)
+                case .raw4: raw4.add(outgoing, packet, from: path.local, to: path.remote)
+                case .raw6: raw6.add(outgoing, packet, from: path.local, to: path.remote)
+                }
+            if let refusal { engine.drops.count(refusal) }
         }
         engine.clearSealed()
-        count(sends4.flush(socket4.number))
-        if let socket6 { count(sends6.flush(socket6.number)) }
-    }
-
-    private mutating func add(_ range: Range<Int>, _ slot: Int) {
-        let (local, remote, isUDP) = (paths[slot].local, paths[slot].remote, paths[slot].isUDP)
-        guard isUDP, remote.is_ipv6 == 0 || socket6 != nil else { return engine.drops.count(.noSocket) }
-        // The batch holds as many as the engine's, and both are emptied together.
-        let isAdded =
-            remote.is_ipv6 == 0
-            ? unsafe sends4.add(outgoing, range, from: local, to: remote)
-            : unsafe sends6.add(outgoing, range, from: local, to: remote)
-        if !isAdded { engine.drops.count(.queueFull) }
-    }
-
-    private mutating func count(_ result: (refused: UInt32, blocked: UInt32)) {
-        if result.refused > 0 { engine.drops[.sendFailed] += UInt64(result.refused) }
-        if result.blocked > 0 { engine.drops[.sendBlocked] += UInt64(result.blocked) }
+        if udp4.flush(&engine.drops) { drainErrors(.udp4, at: now) }
+        if udp6.flush(&engine.drops) { drainErrors(.udp6, at: now) }
+        if raw4.flush(&engine.drops) { drainErrors(.raw4, at: now) }
+        if raw6.flush(&engine.drops) { drainErrors(.raw6, at: now) }
     }
 }

@@ -14,23 +14,31 @@ struct WorkerState: ~Copyable {
     /// Datagrams a call of recvmmsg takes.
     static let receiveSlots = 32
 
+    /// The sockets that a worker reads and sends by.
+    struct Sockets {
+        var udp4: OwnedDescriptor
+        var udp6: OwnedDescriptor?
+        var raw4: OwnedDescriptor?
+        var raw6: OwnedDescriptor?
+    }
+
     struct Path {
         var local = clinux_endpoint()
         var remote = clinux_endpoint()
-        /// The end that the last authentic packet came from.
+        /// The end that the last authentic packet in UDP came from.
         var seen = clinux_endpoint()
-        var isUDP = false
+        var kind = OuterKind.udp4
     }
 
     var engine: ESPEngine
     let device: TunDevice
-    let socket4: OwnedDescriptor
-    let socket6: OwnedDescriptor?
     let port: UInt16
     var outgoing: PacketArena
     var incoming: DatagramBatch
-    var sends4: SendBatch
-    var sends6: SendBatch
+    var udp4: OuterLink
+    var udp6: OuterLink
+    var raw4: OuterLink
+    var raw6: OuterLink
     /// By slot of the engine.
     var paths = [Path]()
     var events = [PumpEvent]()
@@ -41,21 +49,22 @@ struct WorkerState: ~Copyable {
     var icmpLimit = RateLimit(perSecond: 100)
     var unknownLimit = RateLimit(perSecond: 10)
     var strayLimit = RateLimit(perSecond: 1000)
+    var errorLimit = RateLimit(perSecond: 200)
 
-    init(device: TunDevice, socket4: OwnedDescriptor, socket6: OwnedDescriptor?, port: UInt16, innerMTU: Int?)
-        throws(PumpError)
-    {
+    init(device: TunDevice, sockets: Sockets, port: UInt16, innerMTU: Int?) throws(PumpError) {
         // What can fail first: a half-made value that cannot be copied cannot be taken back.
         let incoming = try DatagramBatch(slots: Self.receiveSlots)
-        let sends4 = try SendBatch(capacity: ESPEngine.batchCapacity)
-        let sends6 = try SendBatch(capacity: ESPEngine.batchCapacity)
+        let udp4 = try OuterLink(.udp4, sockets.udp4)
+        let udp6 = try OuterLink(.udp6, sockets.udp6)
+        let raw4 = try OuterLink(.raw4, sockets.raw4)
+        let raw6 = try OuterLink(.raw6, sockets.raw6)
         self.incoming = incoming
-        self.sends4 = sends4
-        self.sends6 = sends6
+        self.udp4 = udp4
+        self.udp6 = udp6
+        self.raw4 = raw4
+        self.raw6 = raw6
         engine = ESPEngine(maximumMTU: innerMTU)
         self.device = device
-        self.socket4 = socket4
-        self.socket6 = socket6
         self.port = port
         outgoing = PacketArena(capacity: 1 << 20)
         events.reserveCapacity(64)
@@ -78,6 +87,8 @@ struct WorkerState: ~Copyable {
 
     mutating func remove(saID: UInt32) { engine.remove(saID: saID) }
 
+    mutating func setPathMTU(saID: UInt32, octets: Int) { engine.setPathMTU(saID: saID, octets: octets) }
+
     mutating func updatePath(saID: UInt32, _ path: OuterPath) {
         guard let slot = engine.slot(ofSA: saID) else { return }
         engine.updatePath(saID: saID, path)
@@ -85,13 +96,27 @@ struct WorkerState: ~Copyable {
     }
 
     private mutating func setPath(_ slot: Int, _ path: OuterPath) {
-        let remote = clinux_endpoint(path.remote)
+        var (local, remote) = (clinux_endpoint(path.local), clinux_endpoint(path.remote))
+        let seen = remote
         let isUDP =
             switch path.encapsulation {
             case .udp: true
             case .none: false
             }
-        paths[slot] = Path(local: clinux_endpoint(path.local), remote: remote, seen: remote, isUDP: isUDP)
+        // To a raw socket the port means the protocol.
+        if !isUDP { (local.port, remote.port) = (0, 0) }
+        let kind = OuterKind(isUDP: isUDP, isIPv6: remote.is_ipv6 != 0)
+        paths[slot] = Path(local: local, remote: remote, seen: seen, kind: kind)
+    }
+
+    /// The socket of a kind, if there is one.
+    func socket(_ kind: OuterKind) -> OwnedDescriptor? {
+        switch kind {
+        case .udp4: udp4.socket
+        case .udp6: udp6.socket
+        case .raw4: raw4.socket
+        case .raw6: raw6.socket
+        }
     }
 
     mutating func setTunnels(_ tunnels: [DataPlaneTunnel]) {

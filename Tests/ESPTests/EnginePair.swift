@@ -126,7 +126,7 @@ final class EngineHost {
         engine.sealBatch(in: &arena, at: .zero)
         var result = [[UInt8]]()
         for index in 0..<engine.sealCount {
-            let (job, _) = engine.sealed(index)
+            let job = engine.sealed(index).job
             guard job.status == .done else { continue }
             result.append(arena.octets(Int(job.offset)..<Int(job.offset + job.length)))
         }

@@ -31,7 +31,6 @@ struct ValueTests {
         ("start: ¶ondemand", "did you mean 'on-demand'?; accepted: start, on-demand, passive"),
         ("mode: ResponderOnly, start: ¶start", "contradicts 'mode'; accepted: passive"),
         ("encap: ¶yes", "'yes' is not accepted; expected true or false"),
-        ("encap: ¶false", "raw ESP is not supported yet; accepted: true"),
         ("dpd-delay: ¶30x", "not a duration; accepted: 30, 30s, 500ms, 5m, 1h"),
         ("dpd-delay: ¶0", "1s to 86400s"),
         ("dpd-delay: ¶1500ms1", "not a duration"), ("dpd-delay: ¶''", "not a duration"),

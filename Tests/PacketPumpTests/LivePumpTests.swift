@@ -8,137 +8,6 @@ import Testing
 
 @testable import PacketPump
 
-/// A gateway in a namespace: device, pump, IKE sockets.
-private final class Gateway: Sendable {
-    let host: NamespaceHost
-    let ike: IKESocketSet
-    let pump: DataPlane
-    let events = Inbox<PumpEvent>()
-    let datagrams = Inbox<OuterDatagram>()
-    let strays = Inbox<[UInt8]>()
-
-    init(_ host: NamespaceHost) throws {
-        self.host = host
-        let (events, datagrams, strays) = (events, datagrams, strays)
-        (ike, pump) = try host.run {
-            let ike = try IKESocketSet(
-                ikePort: 500,
-                natTraversalPort: 4500,
-                mark: 0x77,
-                queue: DispatchQueue(label: "ike")
-            ) { datagrams.add($0) }
-            let configuration = PumpConfiguration(tunName: "cw0", mark: 0x77)
-            return (ike, try DataPlane(configuration: configuration) { events.add($0) })
-        }
-        ike.setStrayESPHandler { octets, _, _ in strays.add(octets) }
-    }
-}
-
-/// Two gateways on one wire, 192.0.2.1 and .2, with 10.1.0.1 and 10.2.0.1 behind them.
-private struct Lab {
-    let a: Gateway
-    let b: Gateway
-
-    init() throws {
-        let (first, second) = (try NamespaceHost(), try NamespaceHost())
-        try first.shell("ip link add w0 type veth peer name w0 netns \(second.threadID)")
-        for (number, host) in [(1, first), (2, second)] {
-            try host.shell("ip link set lo up && ip link set w0 up")
-            try host.shell("ip addr add 192.0.2.\(number)/24 dev w0")
-            try host.shell("ip addr add fd00::\(number)/64 dev w0 nodad")
-        }
-        a = try Gateway(first)
-        b = try Gateway(second)
-        for (number, host) in [(1, first), (2, second)] {
-            try host.shell("ip link set cw0 up && ip addr add 10.\(number).0.1/32 dev cw0")
-            try host.shell("ip route add 10.\(3 - number).0.0/16 dev cw0 src 10.\(number).0.1")
-        }
-        a.pump.start()
-        b.pump.start()
-    }
-
-    func end() {
-        for gateway in [a, b] {
-            gateway.pump.stop()
-            gateway.ike.close()
-            gateway.host.end()
-        }
-    }
-}
-
-private func selector(_ text: String) throws -> TrafficSelector {
-    TrafficSelector(try #require(IPPrefix(text)))
-}
-
-private func endpoint(_ text: String, _ port: UInt16 = 4500) throws -> Endpoint {
-    Endpoint(try #require(IPAddress(text)), port)
-}
-
-private func path(_ local: String, _ remote: String) throws -> OuterPath {
-    OuterPath(local: try endpoint(local), remote: try endpoint(remote), encapsulation: .udp)
-}
-
-private func descriptions(
-    id: UInt32,
-    _ transform: CipherTransform = .aesGCM16(keyBits: 256)
-) throws -> (a: ChildSADescription, b: ChildSADescription) {
-    func keys(_ octet: UInt8) throws -> SAKeys {
-        func key(_ count: Int) throws -> SecretKey {
-            try SecretKey(copying: [UInt8](repeating: octet, count: count))
-        }
-        let length = transform.integrityKeyLength
-        return SAKeys(
-            encryption: try key(transform.encryptionKeyLength),
-            integrity: length == 0 ? nil : try key(length)
-        )
-    }
-    func make(
-        _ spis: (UInt32, UInt32),
-        _ keys: (SAKeys, SAKeys),
-        _ nets: (String, String),
-        _ path: OuterPath
-    ) throws -> ChildSADescription {
-        ChildSADescription(
-            id: id,
-            connection: "c",
-            tunnel: "t",
-            inboundSPI: try #require(SPI(spis.0)),
-            outboundSPI: try #require(SPI(spis.1)),
-            transform: transform,
-            usesESN: true,
-            inboundKeys: keys.0,
-            outboundKeys: keys.1,
-            localSelectors: [try selector(nets.0)],
-            remoteSelectors: [try selector(nets.1)],
-            path: path,
-            replayWindow: 1024,
-            limit: SAVolume()
-        )
-    }
-    let (one, two) = (try keys(0x11), try keys(0x22))
-    let (near, far) = ("10.1.0.0/16", "10.2.0.0/16")
-    let first = id * 0x1_0001
-    let (spiA, spiB) = (0xa000_0000 | first, 0xb000_0000 | first)
-    return (
-        try make((spiA, spiB), (one, two), (near, far), try path("192.0.2.1", "192.0.2.2")),
-        try make((spiB, spiA), (two, one), (far, near), try path("192.0.2.2", "192.0.2.1"))
-    )
-}
-
-private func tunnel(_ local: String, _ remote: String, traps: Bool = true) throws -> DataPlaneTunnel {
-    DataPlaneTunnel(
-        id: 7,
-        connection: "c",
-        tunnel: "t",
-        local: [try selector(local)],
-        remote: [try selector(remote)],
-        traps: traps
-    )
-}
-
-private let hostA: UInt32 = 0x0a01_0001
-private let hostB: UInt32 = 0x0a02_0001
-
 @Suite(.serialized, .enabled(if: NamespaceHost.isRoot, "needs root: makes network namespaces"))
 struct LivePumpTests {
     @Test func heldPacketTriggersThenPassesAndAnswersComeBack() throws {
@@ -280,8 +149,8 @@ struct LivePumpTests {
         for port in 9000..<(9008 as UInt16) {
             let socket = try lab.a.host.run { try TestSocket(port: port, to: (0xc000_0202, 4500)) }
             socket.send([0xde, 0xad, 0xbe, 0xef] + [UInt8](repeating: 1, count: 40))
-            let remote = try endpoint("192.0.2.1", port)
-            #expect(lab.b.events.first { $0 == .unknownSPI(spi, from: remote) } != nil)
+            let (local, remote) = (far, try endpoint("192.0.2.1", port))
+            #expect(lab.b.events.first { $0 == .unknownSPI(spi, local: local, remote: remote) } != nil)
             socket.send([0, 0, 0, 0] + message)
             let datagram = OuterDatagram(octets: message, local: far, remote: remote)
             #expect(lab.b.datagrams.first { $0 == datagram } != nil)
@@ -329,7 +198,11 @@ struct LivePumpTests {
         let esp = try lab.b.host.run { try TestSocket(port: 9000, to: (0xc000_0201, 4500)) }
         esp.send([0xde, 0xad, 0xbe, 0xef] + [UInt8](repeating: 1, count: 40))
         let spi = try #require(SPI(0xdead_beef))
-        let unknown = PumpEvent.unknownSPI(spi, from: try endpoint("192.0.2.2", 9000))
+        let unknown = PumpEvent.unknownSPI(
+            spi,
+            local: try endpoint("192.0.2.1"),
+            remote: try endpoint("192.0.2.2", 9000)
+        )
         #expect(lab.a.events.first { $0 == unknown } != nil)
     }
 
@@ -340,6 +213,7 @@ struct LivePumpTests {
         let packet: [UInt8] = [0xde, 0xad, 0, 1] + [UInt8](repeating: 0, count: 30)
         lab.b.pump.strayESP(octets: packet, local: try endpoint("192.0.2.2"), remote: remote)
         let spi = try #require(SPI(0xdead_0001))
-        #expect(lab.b.events.first { $0 == .unknownSPI(spi, from: remote) } != nil)
+        let unknown = PumpEvent.unknownSPI(spi, local: try endpoint("192.0.2.2"), remote: remote)
+        #expect(lab.b.events.first { $0 == unknown } != nil)
     }
 }

@@ -100,16 +100,26 @@ final class Inbox<Element: Sendable>: @unchecked Sendable {
 /// A plain UDP socket of the test, made in the namespace of the calling thread.
 final class TestSocket: Sendable {
     let descriptor: Int32
+    private let isIPv6: Bool
 
-    init(port: UInt16, to remote: (UInt32, UInt16)? = nil, dontFragment: Bool = false) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
-        var address = Self.address(0, port)
-        let bound = unsafe withUnsafePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
-                unsafe bind(descriptor, raw, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
+    init(
+        port: UInt16,
+        isIPv6: Bool = false,
+        to remote: (UInt32, UInt16)? = nil,
+        to6 remote6: ([UInt8], UInt16)? = nil,
+        dontFragment: Bool = false
+    ) throws {
+        self.isIPv6 = isIPv6 || remote6 != nil
+        descriptor = socket(
+            self.isIPv6 ? AF_INET6 : AF_INET,
+            Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue),
+            0
+        )
+        // IPV6_V6ONLY: the same port may be in use for IPv4.
+        if self.isIPv6 { set(26, 1) }
+        guard unsafe call(bind, self.isIPv6 ? Self.address6([], port) : Self.address4(0, port)) else {
+            throw NamespaceHost.Failure(text: "bind")
         }
-        guard bound == 0 else { throw NamespaceHost.Failure(text: "bind") }
         var timeout = timeval(tv_sec: 2, tv_usec: 0)
         unsafe setsockopt(
             descriptor,
@@ -118,29 +128,50 @@ final class TestSocket: Sendable {
             &timeout,
             socklen_t(MemoryLayout<timeval>.size)
         )
-        if dontFragment {
-            // IP_MTU_DISCOVER, IP_PMTUDISC_DO.
-            var discover: Int32 = 2
-            unsafe setsockopt(descriptor, 0, 10, &discover, 4)
-        }
-        guard let remote else { return }
-        var peer = Self.address(remote.0, remote.1)
-        let connected = unsafe withUnsafePointer(to: &peer) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
-                unsafe connect(descriptor, raw, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        guard connected == 0 else { throw NamespaceHost.Failure(text: "connect") }
+        // IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: IP_PMTUDISC_DO, or 0 to cut what is too large.
+        if dontFragment { set(self.isIPv6 ? 23 : 10, 2) } else if !self.isIPv6 { set(10, 0) }
+        // IP_RECVTOS, IPV6_RECVTCLASS.
+        set(self.isIPv6 ? 66 : 13, 1)
+        let target = remote6.map { Self.address6($0.0, $0.1) } ?? remote.map { Self.address4($0.0, $0.1) }
+        guard let target else { return }
+        guard unsafe call(connect, target) else { throw NamespaceHost.Failure(text: "connect") }
     }
 
     deinit { close(descriptor) }
 
-    private static func address(_ host: UInt32, _ port: UInt16) -> sockaddr_in {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = host.bigEndian
-        return address
+    private var level: Int32 { isIPv6 ? 41 : 0 }
+
+    private func set(_ name: Int32, _ value: Int32) {
+        var value = value
+        unsafe setsockopt(descriptor, level, name, &value, 4)
+    }
+
+    /// The TOS or traffic class of what is sent from now on.
+    func setTrafficClass(_ value: UInt8) { set(isIPv6 ? 67 : 1, Int32(value)) }
+
+    private func call(
+        _ function: (Int32, UnsafePointer<sockaddr>?, socklen_t) -> Int32,
+        _ address: [UInt8]
+    ) -> Bool {
+        unsafe address.withUnsafeBytes { bytes in
+            unsafe function(
+                descriptor,
+                bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+                socklen_t(bytes.count)
+            ) == 0
+        }
+    }
+
+    private static func big(_ port: UInt16) -> [UInt8] { [UInt8(port >> 8), UInt8(port & 255)] }
+
+    private static func address4(_ host: UInt32, _ port: UInt16) -> [UInt8] {
+        let octets = [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: host >> UInt32($0)) }
+        return [UInt8(AF_INET), 0] + big(port) + octets + [UInt8](repeating: 0, count: 8)
+    }
+
+    private static func address6(_ host: [UInt8], _ port: UInt16) -> [UInt8] {
+        let octets = host.isEmpty ? [UInt8](repeating: 0, count: 16) : host
+        return [UInt8(AF_INET6), 0] + big(port) + [0, 0, 0, 0] + octets + [0, 0, 0, 0]
     }
 
     @discardableResult
@@ -151,20 +182,35 @@ final class TestSocket: Sendable {
     }
 
     /// The next datagram, or nil after two seconds.
-    func receive() -> [UInt8]? {
+    func receive() -> [UInt8]? { receiveMarked()?.octets }
+
+    /// The next datagram with its TOS or traffic class.
+    func receiveMarked() -> (octets: [UInt8], trafficClass: UInt8)? {
         var octets = [UInt8](repeating: 0, count: 65_536)
-        let count = unsafe octets.withUnsafeMutableBytes { bytes in
-            unsafe recv(descriptor, bytes.baseAddress, bytes.count, 0)
+        var control = [UInt8](repeating: 0, count: 64)
+        let count = unsafe octets.withUnsafeMutableBytes { data in
+            unsafe control.withUnsafeMutableBytes { control in
+                var vector = unsafe iovec(iov_base: data.baseAddress, iov_len: data.count)
+                return unsafe withUnsafeMutablePointer(to: &vector) { vector in
+                    var message = unsafe msghdr()
+                    unsafe message.msg_iov = vector
+                    unsafe message.msg_iovlen = 1
+                    unsafe message.msg_control = control.baseAddress
+                    unsafe message.msg_controllen = control.count
+                    return unsafe recvmsg(descriptor, &message, 0)
+                }
+            }
         }
-        return count < 0 ? nil : Array(octets.prefix(count))
+        // The only control message: its data starts after a header of 16 octets.
+        return count < 0 ? nil : (Array(octets.prefix(count)), control[16])
     }
 
     /// What the kernel believes of the path to the peer.
     var pathMTU: Int32 {
         var value: Int32 = 0
         var size = socklen_t(4)
-        // IP_MTU.
-        unsafe getsockopt(descriptor, 0, 14, &value, &size)
+        // IP_MTU, IPV6_MTU.
+        unsafe getsockopt(descriptor, level, isIPv6 ? 24 : 14, &value, &size)
         return value
     }
 }

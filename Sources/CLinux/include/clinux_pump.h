@@ -24,8 +24,26 @@ typedef struct clinux_datagram {
     uint32_t length;
     uint32_t segment; /* with GRO: octets of each datagram but the last, else 0 */
     uint32_t is_truncated;
-    uint32_t reserved;
+    uint32_t traffic_class; /* TOS or traffic class of the outer header */
 } clinux_datagram;
+
+/* What became of a batch that was sent. */
+typedef struct clinux_flush_result {
+    uint32_t sent;
+    uint32_t refused; /* the kernel would not take them */
+    uint32_t blocked; /* found no room */
+    uint32_t errors;  /* calls that failed: the error queue may hold the reason */
+} clinux_flush_result;
+
+/* An error that came back for a datagram of ours. */
+typedef struct clinux_outer_error {
+    clinux_endpoint remote; /* where the datagram was to go; port 0 for raw sockets */
+    uint32_t mtu;           /* of the link that it did not fit; 0 when not told */
+    uint32_t is_too_big;
+    uint32_t is_local; /* the kernel's own, nobody's claim */
+    uint32_t quoted_count;
+    uint8_t quoted[8]; /* the start of the payload, behind the UDP header if any */
+} clinux_outer_error;
 
 typedef struct clinux_socket_options {
     uint32_t mark;
@@ -33,12 +51,18 @@ typedef struct clinux_socket_options {
     int32_t send_buffer;
     uint8_t reuse_port;
     uint8_t receive_segments; /* UDP_GRO */
+    uint8_t dont_fragment;    /* the outer DF bit is set, and the kernel cuts nothing */
+    uint8_t receive_errors;   /* an error queue, to be emptied with clinux_receive_error */
 } clinux_socket_options;
 
-/* A UDP socket bound to `local` that neither blocks nor lets the kernel discover path MTUs. */
+/* A UDP socket bound to `local` that does not block. What ICMP says of path MTUs never rules what is sent by
+ * IPv4, for nobody has proved it. */
 int clinux_udp_open(const clinux_endpoint *local, const clinux_socket_options *options);
-/* A raw socket for ESP of one family. */
+/* A raw socket for ESP of one family; by IPv4 it delivers the IP header too. */
 int clinux_raw_esp_open(int is_ipv6, const clinux_socket_options *options);
+/* Whether what is sent from now on may be cut: the kernel then cuts what the device does not take, routers the
+ * rest; IPv6 packets are cut to 1280 octets. */
+int clinux_set_dont_fragment(int fd, int is_ipv6, int dont_fragment);
 /* The port a socket is bound to. */
 int clinux_bound_port(int fd);
 /* The address that the kernel would send from towards `remote`. */
@@ -60,15 +84,17 @@ int clinux_receive(clinux_batch *batch, int fd, void *base, size_t stride, size_
 /* Adds a datagram: a copy is not made. A `local` without address leaves the source to the kernel; `segment` is
  * the size for UDP_SEGMENT or 0. -ENOBUFS when the batch is full. */
 int clinux_send_add(clinux_batch *batch, const void *octets, size_t count, const clinux_endpoint *local,
-                    const clinux_endpoint *remote, uint16_t segment);
+                    const clinux_endpoint *remote, uint16_t segment, uint8_t traffic_class);
 uint32_t clinux_send_count(const clinux_batch *batch);
-/* Sends and empties the batch; waits up to `patience_ms` in all for room. The result is how many went; `refused`
- * counts what the kernel would not take, `blocked` what found no room. */
-int clinux_send_flush(clinux_batch *batch, int fd, int patience_ms, uint32_t *refused, uint32_t *blocked);
+/* Sends and empties the batch; waits up to `patience_ms` in all for room. */
+clinux_flush_result clinux_send_flush(clinux_batch *batch, int fd, int patience_ms);
 
 /* Sends one datagram without waiting, from any thread. */
 int clinux_send_one(int fd, const void *octets, size_t count, const clinux_endpoint *local,
                     const clinux_endpoint *remote);
+
+/* Takes one error from the queue: 1, or 0 when it is empty. */
+int clinux_receive_error(int fd, clinux_outer_error *error);
 
 /* read and write that are not interrupted. */
 ssize_t clinux_read(int fd, void *octets, size_t count);
