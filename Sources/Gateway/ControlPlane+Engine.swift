@@ -75,29 +75,57 @@ extension ControlPlane {
         let now = MonotonicClock.now()
         switch event {
         case .childUp(let ike, let child):
-            supervisor.childUp(TunnelKey(connection: ike.connection, tunnel: child.tunnel))
-            publishChild(ike, child, isUp: true)
-        case .childDown(let ike, let child, let cause):
-            let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
-            supervisor.childDown(key, cause: cause, at: now)
-            // We begin no CREATE_CHILD_SA yet: a new IKE_SA carries the traffic again.
-            if ike.children.isEmpty, ike.state == .established { uselessIKEs.append(ike.id) }
-            publishChild(ike, child, isUp: false)
-        case .attemptFailed(let connection, let tunnel, let isInitiator, _, let cause):
-            guard let connection, let tunnel, isInitiator else { break }
-            supervisor.attemptFailed(TunnelKey(connection: connection, tunnel: tunnel), cause: cause, at: now)
-        case .childFailed(let ike, let tunnel, let cause):
-            guard let tunnel, ike.isInitiator else { break }
-            supervisor.attemptFailed(
-                TunnelKey(connection: ike.connection, tunnel: tunnel),
-                cause: cause,
+            supervisor.childUp(
+                TunnelKey(connection: ike.connection, tunnel: child.tunnel),
+                id: child.id,
                 at: now
             )
-        case .ikeUp(let ike): publishIKE(ike, isUp: true)
+            publishChild(ike, child, isUp: true)
+        case .childRekeyed(let ike, let old, let child):
+            let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
+            supervisor.childRekeyed(key, old: old.id, new: child.id, at: now)
+            publishChildRekey(ike, old: old, new: child)
+        case .childDown(let ike, let child, let cause):
+            let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
+            supervisor.childDown(key, id: child.id, cause: cause, at: now)
+            noteUseless(ike)
+            publishChild(ike, child, isUp: false)
+        case .attemptFailed(let connection, let tunnel, let isInitiator, let remote, let cause):
+            guard let connection, let tunnel, isInitiator else { break }
+            rotation.fails(connection, remote.address)
+            supervisor.attemptFailed(TunnelKey(connection: connection, tunnel: tunnel), cause: cause, at: now)
+        case .childFailed(let ike, let tunnel, let cause):
+            // Either side may have asked for it: the supervisor knows whether an attempt of ours is under way.
+            guard let tunnel else { break }
+            childFailed(ike, TunnelKey(connection: ike.connection, tunnel: tunnel), cause, at: now)
+        case .ikeUp(let ike):
+            publishIKE(ike, isUp: true)
+            // Its other tunnels can use it now, whatever they were waiting for.
+            supervisor.tryNow(ike.connection, forgetsFailures: false, at: now)
         case .ikeDown(let ike, _): publishIKE(ike, isUp: false)
-        case .ikeRekeyed, .childRekeyed, .rekeyFailed, .pathProbed, .progress: break
+        case .ikeRekeyed(let old, let new): publishIKERekey(old: old, new: new)
+        case .rekeyFailed, .pathProbed, .progress: break
         }
         advancePending(event)
+    }
+
+    private func childFailed(_ ike: IKESASnapshot, _ key: TunnelKey, _ cause: DownCause, at now: Instant) {
+        guard let failures = supervisor.attemptFailed(key, cause: cause, at: now) else { return }
+        // Some peers refuse in CREATE_CHILD_SA what they accept in IKE_AUTH, where no PFS group is compared: an
+        // IKE_SA that carries nothing then gives way to a new one.
+        if failures.isMultiple(of: 2), ike.children.isEmpty, ike.state == .established {
+            uselessIKEs.append(ike.id)
+        } else {
+            noteUseless(ike)
+        }
+    }
+
+    /// An IKE_SA without children stays only for a tunnel that shall come up in it.
+    func noteUseless(_ ike: IKESASnapshot) {
+        guard ike.children.isEmpty, ike.state == .established, !supervisor.lacksTunnel(ike.connection) else {
+            return
+        }
+        uselessIKEs.append(ike.id)
     }
 
     private func log(_ event: EngineEvent) {
@@ -125,31 +153,6 @@ extension ControlPlane {
             pending.compactMap { $0.deadline }.min(),
         ]
         if let next = deadlines.compactMap({ $0 }).min() { timer?.arm(at: next) } else { timer?.disarm() }
-    }
-
-    private func initiate(_ key: TunnelKey, at now: Instant) {
-        guard let connection = description.connections.first(where: { $0.name == key.connection }),
-            let remote = connection.remoteAddress.initiatorTarget
-        else { return }
-        let configured = (connection.localAddresses + description.outerAddresses).first {
-            $0.bitWidth == remote.bitWidth
-        }
-        guard let local = configured ?? sockets?.localAddress(towards: remote) else {
-            let cause = DownCause.noConnection("no route to \(remote)")
-            supervisor.attemptFailed(key, cause: cause, at: now)
-            logger.warning("\(key): no route to \(remote)", metadata: ["event": "no-route"])
-            failPending(key, cause.description)
-            return
-        }
-        engine.handle(
-            .initiate(
-                connection: key.connection,
-                tunnel: key.tunnel,
-                local: Endpoint(local, description.ikePort),
-                remote: Endpoint(remote, description.ikePort)
-            ),
-            at: now
-        )
     }
 
     func deadlineReached() {
@@ -213,7 +216,10 @@ extension ControlPlane {
             lastWatchdog = now
             try? notifier.watchdog()
         }
+        checkClock(at: now)
+        serviceNames(at: now)
         collectCounters()
+        settle()
     }
 
     /// Asks the workers for their counters without waiting for them on the control queue.
@@ -267,6 +273,7 @@ extension DownCause {
         case .lifetimeOver: "lifetime-over"
         case .duplicate: "duplicate"
         case .exhausted: "exhausted"
+        case .localAddressGone: "local-address-gone"
         case .cryptography: "cryptography"
         }
     }

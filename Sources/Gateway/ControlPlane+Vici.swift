@@ -14,9 +14,10 @@ import Vici
 extension ControlPlane {
     private static let commands: Set<String> = [
         "version", "stats", "reload-settings", "list-sas", "list-conns", "get-conns", "initiate", "terminate",
+        "rekey",
     ]
     private static let events: Set<String> = [
-        "list-sa", "list-conn", "control-log", "ike-updown", "child-updown",
+        "list-sa", "list-conn", "control-log", "ike-updown", "child-updown", "ike-rekey", "child-rekey",
     ]
 
     func startVici() throws {
@@ -44,6 +45,7 @@ extension ControlPlane {
             request.reply(ViciMessage { $0.list("conns", names) })
         case "initiate": initiate(request)
         case "terminate": terminate(request)
+        case "rekey": rekey(request)
         default: request.reply(.failure("unknown command"))
         }
     }
@@ -196,8 +198,11 @@ extension ControlPlane {
             else { continue }
             supervisor.holdDown(key)
         }
+        // Without a child to delete no event follows that would end an IKE_SA which nobody wants any more.
+        for ike in engine.snapshots where (ikeName ?? ike.connection) == ike.connection { noteUseless(ike) }
         guard !ikes.isEmpty || !children.isEmpty else {
             request.reply(.failure("no matching SAs to terminate found"))
+            settle()
             return
         }
         let timeout = message.number("timeout", as: Int64.self) ?? 0
@@ -215,25 +220,5 @@ extension ControlPlane {
         for id in ikes.sorted() { engine.handle(.terminateIKE(id: id, cause: .localRequest), at: now) }
         for id in children.sorted() { engine.handle(.terminateChild(id: id, cause: .localRequest), at: now) }
         settle()
-    }
-
-    // MARK: - Events
-
-    func publishIKE(_ ike: IKESASnapshot, isUp: Bool) {
-        guard let vici, vici.isWanted("ike-updown") else { return }
-        var message = ViciMessage()
-        if isUp { message.set("up", flag: true) }
-        message.elements += ViciLists.listSA(ike, counters: counters, at: MonotonicClock.now()).elements
-        vici.publish(event: "ike-updown", message: message)
-    }
-
-    func publishChild(_ ike: IKESASnapshot, _ child: ChildSASnapshot, isUp: Bool) {
-        guard let vici, vici.isWanted("child-updown") else { return }
-        var sa = ike
-        sa.children = [child]
-        var message = ViciMessage()
-        if isUp { message.set("up", flag: true) }
-        message.elements += ViciLists.listSA(sa, counters: counters, at: MonotonicClock.now()).elements
-        vici.publish(event: "child-updown", message: message)
     }
 }

@@ -1,9 +1,10 @@
 import Cryptography
+import DequeModule
 import Dispatch
 public import GatewayConfiguration
 import IKECore
 import IKEv2
-import IPPackets
+public import IPPackets
 import IPsecTypes
 public import LinuxIO
 public import Logging
@@ -22,11 +23,18 @@ public actor ControlPlane: DispatchQueueActor {
         public var configurationPath: String
         /// Overrides the configured vici sockets.
         public var viciPath: String?
+        /// How a peer's name is looked up, on a queue where it may wait.
+        public var lookup: @Sendable (String) throws(NameLookupError) -> [IPAddress]
 
         /// Makes options.
-        public init(configurationPath: String, viciPath: String?) {
+        public init(
+            configurationPath: String,
+            viciPath: String?,
+            lookup: @escaping @Sendable (String) throws(NameLookupError) -> [IPAddress] = NameLookup.addresses
+        ) {
             self.configurationPath = configurationPath
             self.viciPath = viciPath
+            self.lookup = lookup
         }
     }
 
@@ -67,6 +75,20 @@ public actor ControlPlane: DispatchQueueActor {
     var tunnelIDs: [TunnelKey: UInt32] = [:]
     var pending: [PendingCommand] = []
     var uselessIKEs: [UInt32] = []
+    var names = PeerNames()
+    var connectionsByName: [String: [String]] = [:]
+    var heldAttempts: [HeldAttempt] = []
+    var rotation = AddressRotation()
+    var network = NetworkView()
+    var networkReader: Netlink?
+    var networkMonitor: NetlinkMonitor?
+    var networkTimer: DeadlineTimer?
+    var networkChanges: NetlinkMonitor.Changes = []
+    var lastReview: Instant?
+    var lastTick: Instant?
+    var questions: Deque<UInt32> = []
+    var questionIDs: Set<UInt32> = []
+    var questionsLeft = 0
     var isCounting = false
     var lastWatchdog = Instant.zero
     var stopping: Stopping?
@@ -159,6 +181,9 @@ public actor ControlPlane: DispatchQueueActor {
         applyPolicies()
         dataPlane.start()
         try startVici()
+        do throws(LinuxError) { try watchNetwork() } catch {
+            logger.warning("changes of the network are not seen: \(error)")
+        }
         ticker?.arm(at: MonotonicClock.now())
         logger.notice(
             "gateway \(description.name) is up: \(description.connections.count) connections",
@@ -171,13 +196,22 @@ public actor ControlPlane: DispatchQueueActor {
     /// Hands connections and tunnels to engine, data plane and supervisor.
     func applyPolicies() {
         let now = MonotonicClock.now()
-        engine.handle(.setPolicies(carriedConnections()), at: now)
+        connectionsByName = [:]
+        for connection in description.connections {
+            for name in connection.remoteAddress.names {
+                connectionsByName[name, default: []].append(connection.name)
+            }
+        }
+        names.setNames(connectionsByName.keys)
+        rotation.keep(Set(description.connections.map { $0.name }))
+        warnOfForcedEncapsulation()
+        engine.handle(.setPolicies(answeredConnections), at: now)
         var tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)] = []
         var entries: [DataPlaneTunnel] = []
         for connection in description.connections {
             for tunnel in connection.tunnels {
                 let key = TunnelKey(connection: connection.name, tunnel: tunnel.name)
-                let canInitiate = connection.remoteAddress.initiatorTarget != nil
+                let canInitiate = connection.remoteAddress.canInitiate
                 tunnels.append((key, tunnel.start, canInitiate))
                 entries.append(
                     DataPlaneTunnel(
@@ -192,23 +226,29 @@ public actor ControlPlane: DispatchQueueActor {
             }
         }
         supervisor.setTunnels(tunnels, at: now)
+        letPeersIn()
         dataPlane?.setTunnels(entries)
     }
 
-    /// The connections as they can be carried: where raw sockets are refused, ESP travels in UDP.
-    private func carriedConnections() -> [ConnectionPolicy] {
-        guard let rawESPFailure else { return description.connections }
-        return description.connections.map { connection in
-            guard !connection.forcesEncapsulation else { return connection }
+    /// ESP without UDP needs a raw socket; without one the connections that ask for it travel in UDP.
+    func carried(_ connections: [ConnectionPolicy]) -> [ConnectionPolicy] {
+        guard rawESPFailure != nil else { return connections }
+        return connections.map { connection in
+            var forced = connection
+            forced.forcesEncapsulation = true
+            return forced
+        }
+    }
+
+    private func warnOfForcedEncapsulation() {
+        guard let rawESPFailure else { return }
+        for connection in description.connections where !connection.forcesEncapsulation {
             logger.warning(
                 """
                 \(connection.name): ESP travels in UDP although encap is false: \(rawESPFailure) \
                 (CAP_NET_RAW is needed)
                 """
             )
-            var forced = connection
-            forced.forcesEncapsulation = true
-            return forced
         }
     }
 

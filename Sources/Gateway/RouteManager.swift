@@ -16,6 +16,8 @@ final class RouteManager {
     private let netlink: Netlink
     private var device: FileDescriptorOwner?
     private var current: GatewayDescription
+    /// Peers whose packets the filter lets in.
+    private var exceptions: Set<IPAddress> = []
 
     init(_ description: GatewayDescription) throws(LinuxError) {
         netlink = try Netlink()
@@ -28,7 +30,7 @@ final class RouteManager {
     func apply(_ description: GatewayDescription) throws(LinuxError) -> [String] {
         var warnings = [String]()
         // The filter first: from its first route on, no plaintext may come in from outside.
-        do throws(LinuxError) { try filter(description).apply() } catch {
+        do throws(LinuxError) { try filter(description, peers: configuredPeers(description)).apply() } catch {
             warnings.append("no filter against plaintext from outside: \(error)")
         }
         let link = try prepareDevice(description)
@@ -127,7 +129,24 @@ final class RouteManager {
         return result
     }
 
-    private func filter(_ description: GatewayDescription) throws(LinuxError) -> NoLeakFilter {
+    private func configuredPeers(_ description: GatewayDescription) -> [IPAddress] {
+        description.connections.flatMap { $0.remoteAddress.initiatorTargets }
+    }
+
+    /// Lets the outer packets of peers in, whose addresses are these now: some may lie in a protected network.
+    func updateFilter(_ description: GatewayDescription, peers: [IPAddress]) throws(LinuxError) {
+        let protected = description.connections.flatMap { $0.tunnels }.flatMap { $0.remote }
+            .flatMap { $0.prefixes }.filter { $0.length > 0 }
+        let added = Set(peers).subtracting(exceptions)
+        guard added.contains(where: { peer in protected.contains { $0.contains(peer) } }) else { return }
+        try filter(description, peers: peers).apply()
+    }
+
+    private func filter(
+        _ description: GatewayDescription,
+        peers: [IPAddress]
+    ) throws(LinuxError) -> NoLeakFilter {
+        exceptions = Set(peers)
         let protected = description.connections.flatMap { $0.tunnels }.flatMap { $0.remote }
             .flatMap { $0.prefixes }
             .filter { prefix in
@@ -138,7 +157,7 @@ final class RouteManager {
             instance: description.name,
             tunNames: [description.interfaceName],
             protected: protected,
-            exceptSources: description.connections.compactMap { $0.remoteAddress.initiatorTarget }
+            exceptSources: peers
         )
     }
 

@@ -16,12 +16,15 @@ struct TunnelKey: Hashable, Comparable, Sendable, CustomStringConvertible {
 
 /// Decides when a tunnel is brought up: one idea, "keep up what shall be up".
 ///
-/// Pure: told what happens, asked what is due. At most `maximumInFlight` handshakes run at a time; a failed one is
-/// tried again after a wait with full jitter that doubles from one to sixty seconds.
+/// Pure: told what happens, asked what is due. At most `maximumInFlight` handshakes run at a time, and new ones
+/// begin within `RetryBudget`; a failed one is tried again after a wait with full jitter that doubles from one to
+/// sixty seconds. A tunnel that did not stay up counts as a failed one.
 struct Supervisor: Sendable {
     static let maximumInFlight = 64
     static let firstBackoff = 1.0
     static let longestBackoff = 60.0
+    /// A tunnel that was up for less than this was no success.
+    static let steadyAfter = Duration.seconds(10)
 
     /// What one tunnel is doing.
     enum Phase: Equatable, Sendable {
@@ -45,25 +48,34 @@ struct Supervisor: Sendable {
         var isWanted = false
         /// A user took it down.
         var isHeldDown = false
-        /// Why it is down.
+        /// Why it is down, or failed last.
         var lastCause: String?
+        /// Its CHILD_SAs; a rekey replaces one by another.
+        var children: Set<UInt32> = []
+        /// Since when it is up.
+        var upSince: Instant?
 
         var shallBeUp: Bool { canInitiate && !isHeldDown && (isWanted || mode == .start) }
+        var isUp: Bool { if case .up = phase { true } else { false } }
     }
 
     private(set) var entries: [TunnelKey: Entry] = [:]
+    private var keysByConnection: [String: [TunnelKey]] = [:]
+    /// The entries that wait, so that asking what is due costs little while nothing changes.
+    private var due: [TunnelKey: Instant] = [:]
+    private var earliest: Instant?
+    private var inFlight = 0
+    private var budget = RetryBudget()
     private var entropy: any EntropySource
 
     init(entropy: any EntropySource) {
         self.entropy = entropy
     }
 
-    /// When something is due.
+    /// When something is due; nil also while as many handshakes run as may: the end of one asks again.
     var deadline: Instant? {
-        entries.values.compactMap { entry in
-            guard case .waiting(let instant) = entry.phase else { return nil }
-            return instant
-        }.min()
+        guard inFlight < Self.maximumInFlight, let earliest else { return nil }
+        return max(earliest, budget.availableAt)
     }
 
     /// Replaces the set of tunnels; those that stay keep their state.
@@ -71,29 +83,62 @@ struct Supervisor: Sendable {
         _ tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)],
         at now: Instant
     ) {
-        var next: [TunnelKey: Entry] = [:]
+        let old = entries
+        entries = [:]
+        keysByConnection = [:]
+        due = [:]
+        earliest = nil
+        inFlight = 0
         for (key, mode, canInitiate) in tunnels {
-            var entry = entries[key] ?? Entry(mode: mode, canInitiate: canInitiate)
+            var entry = old[key] ?? Entry(mode: mode, canInitiate: canInitiate)
             entry.mode = mode
             entry.canInitiate = canInitiate
             if entry.phase == .idle, entry.shallBeUp { entry.phase = .waiting(now) }
-            next[key] = entry
+            if case .waiting = entry.phase, !entry.shallBeUp { entry.phase = .idle }
+            keysByConnection[key.connection, default: []].append(key)
+            put(entry, key)
         }
-        entries = next
+    }
+
+    /// Keeps every index in step with an entry that changed.
+    private mutating func put(_ entry: Entry, _ key: TunnelKey) {
+        if entries[key]?.phase == .connecting { inFlight -= 1 }
+        if entry.phase == .connecting { inFlight += 1 }
+        entries[key] = entry
+        let before = due[key]
+        if case .waiting(let instant) = entry.phase {
+            guard before != instant else { return }
+            due[key] = instant
+            if before == nil || before != earliest {
+                earliest = min(earliest ?? instant, instant)
+                return
+            }
+        } else {
+            guard before != nil else { return }
+            due[key] = nil
+            guard before == earliest else { return }
+        }
+        earliest = due.values.min()
     }
 
     /// The tunnels to initiate now; they count as connecting from here on.
     mutating func takeDue(at now: Instant) -> [TunnelKey] {
-        var free = Self.maximumInFlight - entries.values.count { $0.phase == .connecting }
-        var due = [TunnelKey]()
-        for key in entries.keys.sorted() where free > 0 {
-            guard case .waiting(let instant) = entries[key]?.phase, instant <= now else { continue }
-            entries[key]?.phase = .connecting
-            due.append(key)
-            free -= 1
+        guard let earliest, earliest <= now, inFlight < Self.maximumInFlight else { return [] }
+        // Who waits longest goes first: a name late in the alphabet must not starve.
+        let candidates = due.filter { $0.value <= now }.sorted { ($0.value, $0.key) < ($1.value, $1.key) }
+        var taken = [TunnelKey]()
+        for (key, _) in candidates {
+            guard inFlight < Self.maximumInFlight, budget.take(at: now), var entry = entries[key] else {
+                break
+            }
+            entry.phase = .connecting
+            put(entry, key)
+            taken.append(key)
         }
-        return due
+        return taken
     }
+
+    // MARK: - Wishes
 
     /// A user wants the tunnel.
     mutating func request(_ key: TunnelKey, at now: Instant) {
@@ -104,7 +149,7 @@ struct Supervisor: Sendable {
         case .idle, .waiting: entry.phase = .waiting(now)
         case .connecting, .up: break
         }
-        entries[key] = entry
+        put(entry, key)
     }
 
     /// A packet wants through.
@@ -116,7 +161,7 @@ struct Supervisor: Sendable {
         else { return }
         entry.isWanted = true
         entry.phase = .waiting(now)
-        entries[key] = entry
+        put(entry, key)
     }
 
     /// A user takes the tunnel down; it stays down until asked for.
@@ -125,45 +170,104 @@ struct Supervisor: Sendable {
         entry.isHeldDown = true
         entry.isWanted = false
         if case .waiting = entry.phase { entry.phase = .idle }
-        entries[key] = entry
+        put(entry, key)
     }
 
+    /// Something happened that may make the next attempt succeed: the network changed, a name has another address,
+    /// an IKE_SA is there to use.
+    ///
+    /// - Parameters:
+    ///   - connection: whose tunnels; nil is all.
+    ///   - forgetsFailures: the failures so far tell nothing about the next attempt.
+    mutating func tryNow(_ connection: String?, forgetsFailures: Bool, at now: Instant) {
+        let keys = connection.map { keysByConnection[$0] ?? [] } ?? entries.keys.sorted()
+        for key in keys {
+            guard var entry = entries[key], case .waiting(let instant) = entry.phase else { continue }
+            if forgetsFailures { entry.failures = 0 }
+            if instant > now { entry.phase = .waiting(now) }
+            put(entry, key)
+        }
+    }
+
+    /// True while a tunnel of `connection` shall be up and is not: an IKE_SA without children is then kept for it.
+    func lacksTunnel(_ connection: String) -> Bool {
+        keysByConnection[connection]?.contains { key in
+            entries[key].map { $0.shallBeUp && !$0.isUp } ?? false
+        } ?? false
+    }
+
+    /// True while no tunnel of `connection` is up.
+    func isDown(_ connection: String) -> Bool {
+        keysByConnection[connection]?.contains { entries[$0]?.isUp ?? false } != true
+    }
+
+    // MARK: - What happens
+
     /// A CHILD_SA is up, whoever initiated it.
-    mutating func childUp(_ key: TunnelKey) {
+    mutating func childUp(_ key: TunnelKey, id: UInt32, at now: Instant) {
         guard var entry = entries[key] else { return }
-        if case .up(let count) = entry.phase { entry.phase = .up(count + 1) } else { entry.phase = .up(1) }
-        entry.failures = 0
+        if entry.children.isEmpty { entry.upSince = now }
+        entry.children.insert(id)
+        entry.phase = .up(entry.children.count)
         entry.lastCause = nil
-        entries[key] = entry
+        put(entry, key)
+    }
+
+    /// A CHILD_SA took over from another: nothing went down.
+    mutating func childRekeyed(_ key: TunnelKey, old: UInt32, new: UInt32, at now: Instant) {
+        guard var entry = entries[key] else { return }
+        entry.children.remove(old)
+        entry.children.insert(new)
+        if entry.upSince == nil { entry.upSince = now }
+        entry.phase = .up(entry.children.count)
+        put(entry, key)
     }
 
     /// A CHILD_SA is gone.
-    mutating func childDown(_ key: TunnelKey, cause: DownCause, at now: Instant) {
-        guard var entry = entries[key], case .up(let count) = entry.phase else { return }
-        if count > 1 {
-            entry.phase = .up(count - 1)
+    mutating func childDown(_ key: TunnelKey, id: UInt32, cause: DownCause, at now: Instant) {
+        guard var entry = entries[key], entry.children.remove(id) != nil, entry.isUp else { return }
+        if !entry.children.isEmpty {
+            entry.phase = .up(entry.children.count)
         } else {
             entry.lastCause = cause.description
             if entry.mode == .onDemand { entry.isWanted = false }
             entry.phase = .idle
-            if entry.shallBeUp {
-                // A peer that restarted or deleted gets a moment; a dead one was waited for long enough.
-                entry.phase = .waiting(now.advanced(by: .milliseconds(Int64(200 + 800 * entropy.fraction()))))
-            }
+            if entry.shallBeUp { entry.phase = .waiting(now.advanced(by: pause(&entry, cause, at: now))) }
+            entry.upSince = nil
         }
-        entries[key] = entry
+        put(entry, key)
+    }
+
+    /// How long to wait before a tunnel that went down is tried again.
+    private mutating func pause(_ entry: inout Entry, _ cause: DownCause, at now: Instant) -> Duration {
+        if case .localAddressGone = cause {
+            entry.failures = 0
+            return .zero
+        }
+        if let since = entry.upSince, since.duration(to: now) >= Self.steadyAfter {
+            // A peer that restarted or deleted gets a moment; a dead one was waited for long enough.
+            entry.failures = 0
+            return .milliseconds(Int64(200 + 800 * entropy.fraction()))
+        }
+        entry.failures += 1
+        return backoff(entry.failures)
     }
 
     /// A handshake of ours, or the CHILD_SA in it, failed.
-    mutating func attemptFailed(_ key: TunnelKey, cause: DownCause, at now: Instant) {
-        guard var entry = entries[key] else { return }
-        entry.lastCause = cause.description
-        if entry.phase == .connecting {
+    ///
+    /// - Returns: how often in a row, or nil when no attempt was under way.
+    @discardableResult
+    mutating func attemptFailed(_ key: TunnelKey, cause: DownCause, at now: Instant) -> Int? {
+        guard var entry = entries[key] else { return nil }
+        let wasConnecting = entry.phase == .connecting
+        if !entry.isUp { entry.lastCause = cause.description }
+        if wasConnecting {
             entry.failures += 1
             if entry.mode == .onDemand { entry.isWanted = false }
             entry.phase = entry.shallBeUp ? .waiting(now.advanced(by: backoff(entry.failures))) : .idle
         }
-        entries[key] = entry
+        put(entry, key)
+        return wasConnecting ? entry.failures : nil
     }
 
     /// Full jitter between half a second and the doubled wait.

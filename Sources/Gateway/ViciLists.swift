@@ -29,11 +29,51 @@ enum ViciLists {
         }
     }
 
+    /// The `ike-rekey` event: both IKE_SAs without their children.
+    static func ikeRekey(old: IKESASnapshot, new: IKESASnapshot, at now: Instant) -> ViciMessage {
+        ViciMessage { message in
+            message.section(old.connection) { section in
+                section.section("old", ikeSA(old, now))
+                section.section("new", ikeSA(new, now))
+            }
+        }
+    }
+
+    /// The `child-rekey` event: the IKE_SA, and under the tunnel's name both CHILD_SAs.
+    static func childRekey(
+        _ ike: IKESASnapshot,
+        old: ChildSASnapshot,
+        new: ChildSASnapshot,
+        counters: [UInt32: ChildCounters],
+        at now: Instant
+    ) -> ViciMessage {
+        ViciMessage { message in
+            var sa = ikeSA(ike, now)
+            sa.section("child-sas") { list in
+                list.section(old.tunnel) { section in
+                    section.section("old", childSA(old, counters[old.id], now))
+                    section.section("new", childSA(new, counters[new.id], now))
+                }
+            }
+            message.section(ike.connection, sa)
+        }
+    }
+
     private static func ikeSA(
         _ ike: IKESASnapshot,
         _ counters: [UInt32: ChildCounters],
         _ now: Instant
     ) -> ViciMessage {
+        var sa = ikeSA(ike, now)
+        sa.section("child-sas") { list in
+            for child in ike.children {
+                list.section("\(child.tunnel)-\(child.id)", childSA(child, counters[child.id], now))
+            }
+        }
+        return sa
+    }
+
+    private static func ikeSA(_ ike: IKESASnapshot, _ now: Instant) -> ViciMessage {
         var sa = ViciMessage()
         sa.set("uniqueid", ike.id)
         sa.set("version", 2)
@@ -52,12 +92,19 @@ enum ViciLists {
         if ike.nat.isLocalBehindNAT || ike.nat.isRemoteBehindNAT { sa.set("nat-any", flag: true) }
         if let proposal = ike.proposal { setAlgorithms(&sa, proposal) }
         if let since = ike.establishedAt { sa.set("established", since.duration(to: now).wholeSeconds) }
-        sa.section("child-sas") { list in
-            for child in ike.children {
-                list.section("\(child.tunnel)-\(child.id)", childSA(child, counters[child.id], now))
-            }
-        }
+        setTimes(&sa, rekeyAt: ike.rekeyAt, expiresAt: ike.expiresAt, now)
         return sa
+    }
+
+    /// Seconds until the replacement begins and until the end.
+    private static func setTimes(
+        _ sa: inout ViciMessage,
+        rekeyAt: Instant?,
+        expiresAt: Instant?,
+        _ now: Instant
+    ) {
+        if let rekeyAt { sa.set("rekey-time", max(0, now.duration(to: rekeyAt).wholeSeconds)) }
+        if let expiresAt { sa.set("life-time", max(0, now.duration(to: expiresAt).wholeSeconds)) }
     }
 
     private static func setAlgorithms(_ sa: inout ViciMessage, _ proposal: Proposal) {
@@ -94,6 +141,7 @@ enum ViciLists {
         sa.set("bytes-out", counters.octetsOut)
         sa.set("packets-out", counters.packetsOut)
         if let last = counters.lastOut { sa.set("use-out", last.duration(to: now).wholeSeconds) }
+        setTimes(&sa, rekeyAt: child.rekeyAt, expiresAt: child.expiresAt, now)
         sa.set("install-time", child.installedAt.duration(to: now).wholeSeconds)
         sa.list("local-ts", child.localSelectors.map { $0.description })
         sa.list("remote-ts", child.remoteSelectors.map { $0.description })
@@ -107,10 +155,10 @@ enum ViciLists {
         var conn = ViciMessage()
         let local = connection.localAddresses.map { $0.description }
         conn.list("local_addrs", local.isEmpty ? ["%any"] : local)
-        conn.list("remote_addrs", [connection.remoteAddress.description])
+        conn.list("remote_addrs", connection.remoteAddress.hostTexts)
         conn.set("version", "IKEv2")
         conn.set("reauth_time", 0)
-        conn.set("rekey_time", 0)
+        conn.set("rekey_time", connection.lifetime.rekey?.wholeSeconds ?? 0)
         conn.set("unique", "UNIQUE_REPLACE")
         if let delay = connection.livenessDelay { conn.set("dpd_delay", delay.wholeSeconds) }
         conn.section("local-1") { section in
@@ -135,9 +183,9 @@ enum ViciLists {
     private static func child(_ tunnel: Policy.TunnelPolicy) -> ViciMessage {
         ViciMessage { section in
             section.set("mode", "TUNNEL")
-            section.set("rekey_time", 0)
-            section.set("rekey_bytes", 0)
-            section.set("rekey_packets", 0)
+            section.set("rekey_time", tunnel.lifetime.rekey?.wholeSeconds ?? 0)
+            section.set("rekey_bytes", tunnel.rekeyVolume.octets ?? 0)
+            section.set("rekey_packets", tunnel.rekeyVolume.packets ?? 0)
             section.set("start", tunnel.start.rawValue)
             section.list("local-ts", tunnel.local.map { $0.description })
             section.list("remote-ts", tunnel.remote.map { $0.description })

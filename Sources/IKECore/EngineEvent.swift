@@ -41,6 +41,8 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
     case duplicate
     /// The sequence numbers or the volume of a CHILD_SA are used up.
     case exhausted
+    /// Our outer address is no longer on any interface that is up.
+    case localAddressGone(IPAddress)
     /// Cryptography failed; never because of a key's value.
     case cryptography(CryptoError)
 
@@ -67,6 +69,7 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
             "its lifetime is over" + (failure.map { ", and the last rekey failed: \($0)" } ?? "")
         case .duplicate: "a second IKE_SA with the same peer and tunnels"
         case .exhausted: "sequence numbers or volume used up"
+        case .localAddressGone(let address): "our address \(address) is gone"
         case .cryptography(let error): "cryptography failed: \(error)"
         }
     }

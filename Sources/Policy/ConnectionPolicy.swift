@@ -29,38 +29,6 @@ public enum StartMode: String, Hashable, Sendable, CaseIterable {
     case passive
 }
 
-/// Which peer address a connection is for.
-public enum RemoteAddress: Hashable, Sendable, CustomStringConvertible {
-    /// Any address; such a connection cannot initiate.
-    case any
-    /// Exactly this one.
-    case address(IPAddress)
-
-    /// True when a peer at `address` may use the connection.
-    public func permits(_ address: IPAddress) -> Bool {
-        switch self {
-        case .any: true
-        case .address(let mine): mine == address
-        }
-    }
-
-    /// The address to initiate to.
-    public var initiatorTarget: IPAddress? {
-        switch self {
-        case .any: nil
-        case .address(let address): address
-        }
-    }
-
-    /// `%any` or the address.
-    public var description: String {
-        switch self {
-        case .any: "%any"
-        case .address(let address): address.description
-        }
-    }
-}
-
 /// Retransmission of requests (RFC 7296 §2.1, §2.4); by default a peer counts as dead after 41 s, near Azure's 45.
 public struct RetransmissionPolicy: Hashable, Sendable {
     /// The first wait.
@@ -163,11 +131,11 @@ public struct ConnectionPolicy: Sendable {
     public var name: String
     /// Our outer addresses; empty for any.
     public var localAddresses: [IPAddress]
-    /// The peer's outer address.
+    /// The peer's outer addresses.
     public var remoteAddress: RemoteAddress
     /// Our identity; nil means the outer address in use.
     public var localIdentity: Identity?
-    /// The identity that the peer must prove; nil means its outer address when that is configured, else any.
+    /// The identity that the peer must prove; nil means its outer address when exactly one is configured, else any.
     public var remoteIdentity: Identity?
     /// The pre-shared key.
     public var sharedKey: SecretKey
@@ -185,6 +153,10 @@ public struct ConnectionPolicy: Sendable {
     public var lifetime: SALifetime
     /// Retransmission of our requests.
     public var retransmission: RetransmissionPolicy
+    /// Find out how large packets may be on the way to the peer.
+    public var discoversPathMTU: Bool
+    /// Try a rekey soon after the first setup, whose PFS nothing has negotiated yet.
+    public var preflightsPFS: Bool
     /// Where it was written.
     public var origin: ConfigurationOrigin
     /// The lines that decide single questions, by key name (`ike-proposals`, `remote-id`, `psk-file`).
@@ -205,6 +177,8 @@ public struct ConnectionPolicy: Sendable {
         keepaliveInterval: Duration = .seconds(20),
         lifetime: SALifetime = .ikeDefault,
         retransmission: RetransmissionPolicy = RetransmissionPolicy(),
+        discoversPathMTU: Bool = true,
+        preflightsPFS: Bool = true,
         origin: ConfigurationOrigin,
         keyOrigins: [String: ConfigurationOrigin] = [:]
     ) {
@@ -221,14 +195,16 @@ public struct ConnectionPolicy: Sendable {
         self.keepaliveInterval = keepaliveInterval
         self.lifetime = lifetime
         self.retransmission = retransmission
+        self.discoversPathMTU = discoversPathMTU
+        self.preflightsPFS = preflightsPFS
         self.origin = origin
         self.keyOrigins = keyOrigins
     }
 
     /// True when a running IKE_SA of this policy is also one of `other`; where it was written does not count.
     public func isEquivalent(to other: ConnectionPolicy) -> Bool {
-        name == other.name && localAddresses == other.localAddresses && remoteAddress == other.remoteAddress
-            && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
+        name == other.name && localAddresses == other.localAddresses
+            && remoteAddress.configured == other.remoteAddress.configured && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
             && sharedKey == other.sharedKey && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval && retransmission == other.retransmission
@@ -246,6 +222,9 @@ public struct ConnectionPolicy: Sendable {
 
     /// The identity that the peer must prove; nil is any that proves knowledge of the key.
     public var effectiveRemoteIdentity: Identity? {
-        remoteIdentity ?? remoteAddress.initiatorTarget.map { .address($0) }
+        if let remoteIdentity { return remoteIdentity }
+        // Behind a name or in a list the peer may have another address tomorrow: the key alone decides.
+        guard case .address(let address) = remoteAddress else { return nil }
+        return .address(address)
     }
 }

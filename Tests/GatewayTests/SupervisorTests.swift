@@ -59,9 +59,9 @@ import Testing
     @Test func comesBackSoonAfterGoingDown() throws {
         var supervisor = supervisor(.start)
         _ = supervisor.takeDue(at: start)
-        supervisor.childUp(key)
+        supervisor.childUp(key, id: 1, at: start)
         #expect(supervisor.entries[key]?.phase == .up(1))
-        supervisor.childDown(key, cause: .peerDeleted, at: seconds(10))
+        supervisor.childDown(key, id: 1, cause: .peerDeleted, at: seconds(10))
         let next = try #require(supervisor.deadline)
         #expect(next > seconds(10) && next <= seconds(11))
         #expect(supervisor.entries[key]?.lastCause == "deleted by the peer")
@@ -69,17 +69,17 @@ import Testing
 
     @Test func aSecondChildKeepsTheTunnelUp() {
         var supervisor = supervisor(.start)
-        supervisor.childUp(key)
-        supervisor.childUp(key)
-        supervisor.childDown(key, cause: .peerDeleted, at: start)
+        supervisor.childUp(key, id: 1, at: start)
+        supervisor.childUp(key, id: 2, at: start)
+        supervisor.childDown(key, id: 1, cause: .peerDeleted, at: start)
         #expect(supervisor.entries[key]?.phase == .up(1))
     }
 
     @Test func staysDownWhenAUserTookItDown() {
         var supervisor = supervisor(.start)
-        supervisor.childUp(key)
+        supervisor.childUp(key, id: 1, at: start)
         supervisor.holdDown(key)
-        supervisor.childDown(key, cause: .localRequest, at: start)
+        supervisor.childDown(key, id: 1, cause: .localRequest, at: start)
         supervisor.trigger(key, at: start)
         #expect(supervisor.takeDue(at: seconds(1000)).isEmpty)
         supervisor.request(key, at: seconds(1000))
@@ -88,7 +88,7 @@ import Testing
 
     @Test func aFailedAttemptBesideALivingTunnelChangesNothing() {
         var supervisor = supervisor(.start)
-        supervisor.childUp(key)
+        supervisor.childUp(key, id: 1, at: start)
         supervisor.attemptFailed(key, cause: .halfOpenExpired, at: start)
         #expect(supervisor.entries[key]?.phase == .up(1))
     }
@@ -100,13 +100,102 @@ import Testing
         let first = supervisor.takeDue(at: start)
         #expect(first.count == Supervisor.maximumInFlight)
         #expect(supervisor.takeDue(at: start).isEmpty)
-        for key in first.prefix(10) { supervisor.childUp(key) }
-        #expect(supervisor.takeDue(at: start).count == 10)
+        for key in first.prefix(10) { supervisor.childUp(key, id: 1, at: start) }
+        // A flood of attempts must not follow a flood of successes: the budget of the first second is used up.
+        #expect(supervisor.takeDue(at: start).isEmpty)
+        #expect(supervisor.takeDue(at: seconds(1)).count == 10)
+        #expect(supervisor.deadline == nil)
+    }
+
+    @Test func aRekeyChangesNoCountAndItsOldChildGoesSilently() {
+        var supervisor = supervisor(.start)
+        supervisor.childUp(key, id: 1, at: start)
+        for id in UInt32(1)...1000 {
+            supervisor.childRekeyed(key, old: id, new: id + 1, at: seconds(Double(id)))
+            #expect(supervisor.entries[key]?.phase == .up(1))
+        }
+        // An event of a child that was replaced tells nothing about the tunnel.
+        supervisor.childDown(key, id: 7, cause: .peerDeleted, at: seconds(2000))
+        #expect(supervisor.entries[key]?.phase == .up(1) && supervisor.deadline == nil)
+        supervisor.childDown(key, id: 1001, cause: .peerDeleted, at: seconds(2000))
+        #expect(supervisor.deadline != nil)
+    }
+
+    @Test func aTunnelThatDoesNotStayUpBacksOff() throws {
+        var supervisor = supervisor(.start)
+        var now = start
+        var waits = [Double]()
+        for id in UInt32(1)...20 {
+            #expect(supervisor.takeDue(at: now) == [key])
+            supervisor.childUp(key, id: id, at: now)
+            supervisor.childDown(key, id: id, cause: .peerDeleted, at: now.advanced(by: .seconds(1)))
+            let next = try #require(supervisor.deadline)
+            waits.append(now.duration(to: next).fractionalSeconds - 1)
+            now = next
+        }
+        #expect((waits.max() ?? 0) > 20, "\(waits)")
+        supervisor.childUp(key, id: 99, at: now)
+        supervisor.childDown(key, id: 99, cause: .peerDeleted, at: now.advanced(by: .seconds(60)))
+        let next = try #require(supervisor.deadline)
+        #expect(now.advanced(by: .seconds(60)).duration(to: next) <= .seconds(1))
+    }
+
+    @Test func aLostAddressIsNoFailure() {
+        var supervisor = supervisor(.start)
+        supervisor.childUp(key, id: 1, at: start)
+        let gone = DownCause.localAddressGone(.v4(0xc000_0201))
+        supervisor.childDown(key, id: 1, cause: gone, at: seconds(3))
+        #expect(supervisor.takeDue(at: seconds(3)) == [key])
+        #expect(supervisor.entries[key]?.failures == 0)
+    }
+
+    @Test func triesAtOnceWhenTheNetworkChanged() throws {
+        var supervisor = supervisor(.start)
+        for _ in 0..<6 {
+            let due = try #require(supervisor.deadline)
+            #expect(supervisor.takeDue(at: due) == [key])
+            supervisor.attemptFailed(key, cause: .halfOpenExpired, at: due)
+        }
+        let now = try #require(supervisor.deadline).advanced(by: .milliseconds(-1))
+        supervisor.tryNow("other", forgetsFailures: true, at: now)
+        #expect(supervisor.takeDue(at: now).isEmpty)
+        supervisor.tryNow(nil, forgetsFailures: true, at: now)
+        #expect(supervisor.takeDue(at: now) == [key])
+        #expect(supervisor.entries[key]?.failures == 0)
+    }
+
+    @Test func anIKESAStaysForATunnelThatShallComeUp() {
+        var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
+        let other = TunnelKey(connection: "branch", tunnel: "voice")
+        supervisor.setTunnels([(key, .start, true), (other, .onDemand, true)], at: start)
+        #expect(supervisor.lacksTunnel("branch"))
+        supervisor.childUp(key, id: 1, at: start)
+        #expect(!supervisor.lacksTunnel("branch") && !supervisor.isDown("branch"))
+        supervisor.trigger(other, at: start)
+        #expect(supervisor.lacksTunnel("branch"))
+        supervisor.holdDown(other)
+        #expect(!supervisor.lacksTunnel("branch") && !supervisor.lacksTunnel("unknown"))
+    }
+
+    @Test func tenThousandTunnelsComeBackAtTheBudgetsPace() {
+        var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
+        let keys = (0..<10_000).map { TunnelKey(connection: "c\($0)", tunnel: "t") }
+        supervisor.setTunnels(keys.map { ($0, .start, true) }, at: start)
+        var (taken, now) = (0, start)
+        for _ in 0..<60 {
+            for key in supervisor.takeDue(at: now) {
+                taken += 1
+                supervisor.childUp(key, id: 1, at: now)
+            }
+            now = now.advanced(by: .seconds(1))
+        }
+        let expected = RetryBudget.burst + 59 * RetryBudget.perSecond
+        #expect(abs(Double(taken) - expected) <= 1)
     }
 
     @Test func reloadKeepsWhatStays() {
         var supervisor = supervisor(.start)
-        supervisor.childUp(key)
+        supervisor.childUp(key, id: 1, at: start)
         let other = TunnelKey(connection: "new", tunnel: "net")
         supervisor.setTunnels([(key, .start, true), (other, .passive, true)], at: seconds(5))
         #expect(supervisor.entries[key]?.phase == .up(1))

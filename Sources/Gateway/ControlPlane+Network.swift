@@ -1,0 +1,109 @@
+import DequeModule
+import Dispatch
+import GatewayConfiguration
+import IKECore
+import IKEv2
+import IPPackets
+import LinuxIO
+import Logging
+import Primitives
+
+/// Changes of this machine's network, and time that it slept.
+extension ControlPlane {
+    /// Changes come in flocks: one look for all of them.
+    private static let debounce = Duration.milliseconds(300)
+    /// The least time between two looks, so that a flapping interface does not ask all peers all the time.
+    private static let interval = Duration.seconds(2)
+    /// The ticker comes every second; after a longer gap the machine or the process stood still.
+    private static let gap = Duration.seconds(10)
+    /// Questions to peers that go out at once; the rest follows with the ticks.
+    private static let questionsAtOnce = 256
+
+    func watchNetwork() throws(LinuxError) {
+        let control = queue
+        let netlink = try Netlink()
+        networkReader = netlink
+        network = try NetworkView(netlink, excluding: description.interfaceName)
+        networkTimer = try DeadlineTimer(queue: control) { [weak self] in
+            self?.assumeIsolated { $0.reviewNetwork() }
+        }
+        networkMonitor = try NetlinkMonitor(queue: control) { [weak self] changes in
+            self?.assumeIsolated { $0.networkChanged(changes) }
+        }
+    }
+
+    private func networkChanged(_ changes: NetlinkMonitor.Changes) {
+        guard stopping == nil else { return }
+        let isFirst = networkChanges.isEmpty
+        networkChanges.formUnion(changes)
+        guard isFirst else { return }
+        let now = MonotonicClock.now()
+        let due = max(now.advanced(by: Self.debounce), lastReview?.advanced(by: Self.interval) ?? now)
+        networkTimer?.arm(at: due)
+    }
+
+    private func reviewNetwork() {
+        guard stopping == nil, let netlink = networkReader else { return }
+        let now = MonotonicClock.now()
+        let (changes, before) = (networkChanges, network)
+        networkChanges = []
+        lastReview = now
+        do throws(LinuxError) {
+            network = try NetworkView(netlink, excluding: description.interfaceName)
+        } catch {
+            warnThrottled("network", "the network could not be looked at: \(error)", at: now)
+            return
+        }
+        let ikes = engine.snapshots.filter { $0.state == .established }
+        let locals = Dictionary(
+            ikes.map { ($0.id, $0.local.address) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        let review = network.review(ikes.map { ($0.id, $0.local.address) }, before: before, changes: changes)
+        for id in review.ended {
+            guard let local = locals[id] else { continue }
+            engine.handle(.terminateIKE(id: id, cause: .localAddressGone(local)), at: now)
+        }
+        if !review.ended.isEmpty || network != before {
+            logger.notice(
+                "the network changed: IKE_SAs that lost their address \(review.ended.count), that ask \(review.asked.count)",
+                metadata: ["event": "network-changed"]
+            )
+        }
+        if network != before || changes.contains(.routesChanged) {
+            supervisor.tryNow(nil, forgetsFailures: network != before, at: now)
+            for id in review.asked { checkLiveness(id) }
+        }
+        settle()
+    }
+
+    /// Asks the peer of an IKE_SA whether it is there; many questions are spread over the next ticks.
+    func checkLiveness(_ id: UInt32) {
+        if questionIDs.insert(id).inserted { questions.append(id) }
+        askPeers(at: MonotonicClock.now())
+    }
+
+    /// Lets a bounded number of questions out.
+    private func askPeers(at now: Instant) {
+        while questionsLeft > 0, let id = questions.popFirst() {
+            questionsLeft -= 1
+            questionIDs.remove(id)
+            engine.handle(.checkLiveness(ikeID: id), at: now)
+        }
+    }
+
+    /// Once a second: notes time that passed without us, and goes on with questions.
+    func checkClock(at now: Instant) {
+        let passed = lastTick.map { $0.duration(to: now) } ?? .zero
+        lastTick = now
+        questionsLeft = Self.questionsAtOnce
+        if passed > Self.gap {
+            logger.notice(
+                "nothing ran here for \(passed.wholeSeconds) s: all peers are asked whether they are there",
+                metadata: ["event": "clock-gap"]
+            )
+            for ike in engine.snapshots where ike.state == .established { checkLiveness(ike.id) }
+        }
+        askPeers(at: now)
+    }
+}
