@@ -65,13 +65,21 @@ public struct HalfOpenTable: Sendable {
 
     /// Judges a request from `address`.
     public func admission(for address: IPAddress, hasCookie: Bool) -> Admission {
-        let own = perAddress[address] ?? []
+        let own = perAddress[Self.origin(address)] ?? []
         if !hasCookie, own.count >= limits.perAddress || count >= limits.cookieThreshold {
             return .requireCookie
         }
         if own.count >= limits.perAddressWithCookie, let oldest = own.first { return .admitReplacing(oldest) }
         if count >= limits.total, let oldest { return .admitReplacing(oldest) }
         return .admit
+    }
+
+    /// What counts as one address: whoever has an IPv6 address has at least a /64 of them.
+    private static func origin(_ address: IPAddress) -> IPAddress {
+        switch address {
+        case .v4: address
+        case .v6(let address): .v6(IPv6Address(high: address.high, low: 0))
+        }
     }
 
     private var oldest: IKESPI? { oldestFirst[firstLive...].first { keys[$0] != nil } }
@@ -86,7 +94,7 @@ public struct HalfOpenTable: Sendable {
         let key = Key(initiatorSPI: initiatorSPI, remote: remote)
         bySource[key] = spi
         keys[spi] = key
-        perAddress[remote.address, default: []].append(spi)
+        perAddress[Self.origin(remote.address), default: []].append(spi)
         oldestFirst.append(spi)
     }
 
@@ -94,7 +102,7 @@ public struct HalfOpenTable: Sendable {
     public mutating func remove(_ spi: IKESPI) {
         guard let key = keys.removeValue(forKey: spi) else { return }
         bySource[key] = nil
-        let address = key.remote.address
+        let address = Self.origin(key.remote.address)
         perAddress[address]?.removeAll { $0 == spi }
         if perAddress[address]?.isEmpty == true { perAddress[address] = nil }
         compact()

@@ -91,6 +91,20 @@ import Testing
         #expect(try found([other, sent[1]], local, remote).isRemoteBehindNAT)
     }
 
+    @Test func anIPv6SiteCountsAsOneAddress() throws {
+        var table = HalfOpenTable(limits: HalfOpenLimits(perAddress: 2))
+        for number in UInt64(1)...2 {
+            let remote = Endpoint(.v6(IPv6Address(high: 7, low: number)), 500)
+            table.insert(try IKESPI(number).unwrapped, initiatorSPI: number, remote: remote)
+        }
+        let same = IPAddress.v6(IPv6Address(high: 7, low: 99))
+        let other = IPAddress.v6(IPv6Address(high: 8, low: 1))
+        #expect(table.admission(for: same, hasCookie: false) == .requireCookie)
+        #expect(table.admission(for: other, hasCookie: false) == .admit)
+        table.remove(try IKESPI(1).unwrapped)
+        #expect(table.admission(for: same, hasCookie: false) == .admit)
+    }
+
     @Test func halfOpenTableAgreesWithAList() throws {
         var entropy: any EntropySource = SeededEntropy(seed: 8)
         let limits = HalfOpenLimits(perAddress: 3, perAddressWithCookie: 6, cookieThreshold: 10, total: 20)
