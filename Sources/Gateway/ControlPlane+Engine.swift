@@ -58,12 +58,14 @@ extension ControlPlane {
             case .remove(let id):
                 children[id] = nil
                 counters[id] = nil
+                pathMTUs[id] = nil
                 dataPlane?.remove(saID: id)
             case .move(let id, let remote):
                 guard var child = children[id] else { continue }
                 child.path.remote = remote
                 children[id] = child
                 dataPlane?.updatePath(saID: id, path: child.path)
+                restartPathMTUSearch(childID: id, at: MonotonicClock.now())
             case .event(let event):
                 handle(event)
             }
@@ -80,13 +82,18 @@ extension ControlPlane {
                 id: child.id,
                 at: now
             )
+            applyPathMTU(ike, child)
+            planPreflight(ike, child, at: now)
             publishChild(ike, child, isUp: true)
         case .childRekeyed(let ike, let old, let child):
             let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
             supervisor.childRekeyed(key, old: old.id, new: child.id, at: now)
+            applyPathMTU(ike, child)
+            notePreflightSuccess(old)
             publishChildRekey(ike, old: old, new: child)
         case .childDown(let ike, let child, let cause):
             let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
+            preflight.childDown(child.id)
             supervisor.childDown(key, id: child.id, cause: cause, at: now)
             noteUseless(ike)
             publishChild(ike, child, isUp: false)
@@ -99,12 +106,20 @@ extension ControlPlane {
             guard let tunnel else { break }
             childFailed(ike, TunnelKey(connection: ike.connection, tunnel: tunnel), cause, at: now)
         case .ikeUp(let ike):
+            startPathMTUSearch(ike, at: now)
             publishIKE(ike, isUp: true)
             // Its other tunnels can use it now, whatever they were waiting for.
             supervisor.tryNow(ike.connection, forgetsFailures: false, at: now)
-        case .ikeDown(let ike, _): publishIKE(ike, isUp: false)
-        case .ikeRekeyed(let old, let new): publishIKERekey(old: old, new: new)
-        case .rekeyFailed, .pathProbed, .progress: break
+        case .ikeDown(let ike, _):
+            paths[ike.id] = nil
+            publishIKE(ike, isUp: false)
+        case .ikeRekeyed(let old, let new):
+            moveSearch(from: old.id, to: new.id)
+            publishIKERekey(old: old, new: new)
+        case .rekeyFailed(let ike, let child?, let cause, _): notePreflightFailure(ike, child, cause, at: now)
+        case .pathProbed(let ike, let octets, let arrived):
+            pathProbed(ike, octets: octets, arrived: arrived, at: now)
+        case .rekeyFailed, .progress: break
         }
         advancePending(event)
     }
@@ -218,6 +233,8 @@ extension ControlPlane {
         }
         checkClock(at: now)
         serviceNames(at: now)
+        runPreflights(at: now)
+        probePaths(at: now)
         collectCounters()
         settle()
     }

@@ -36,7 +36,9 @@ extension ControlPlane {
     /// Starts lookups that are due and lets attempts go on that waited for one; once a second, and at need.
     func serviceNames(at now: Instant) {
         guard !names.records.isEmpty else { return }
-        for name in names.expire(at: now) { noteLookupFailure(name, names.records[name]?.failure ?? "", at: now) }
+        for name in names.expire(at: now) {
+            noteLookupFailure(name, names.records[name]?.failure ?? "", at: now)
+        }
         let due = names.takeDue(at: now) { name in
             connectionsByName[name]?.contains { supervisor.isDown($0) } ?? false
         }
@@ -50,7 +52,9 @@ extension ControlPlane {
         // At most `PeerNames.maximumInFlight` of them: a resolver that hangs cannot use up the threads.
         DispatchQueue.global(qos: .utility).async { [weak self] in
             let result: Result<[IPAddress], NameLookupError>
-            do throws(NameLookupError) { result = .success(try lookup(name)) } catch { result = .failure(error) }
+            do throws(NameLookupError) { result = .success(try lookup(name)) } catch {
+                result = .failure(error)
+            }
             control.async { [weak self] in self?.assumeIsolated { $0.nameAnswered(name, result) } }
         }
     }
@@ -62,7 +66,10 @@ extension ControlPlane {
         case .failure(let cause): noteLookupFailure(name, cause, at: now)
         case .addresses(let old, let new):
             let text = new.map { $0.description }.joined(separator: ", ")
-            logger.info("\(name) is \(text)\(old.isEmpty ? "" : " now")", metadata: ["event": "name-answered"])
+            logger.info(
+                "\(name) is \(text)\(old.isEmpty ? "" : " now")",
+                metadata: ["event": "name-answered"]
+            )
             applyAnswers(at: now)
             for connection in connectionsByName[name] ?? [] { addressChanged(connection, new, at: now) }
         }
@@ -106,7 +113,9 @@ extension ControlPlane {
 
     /// Begins an attempt, or holds it until the peer's names are answered.
     func initiate(_ key: TunnelKey, at now: Instant) {
-        guard let connection = description.connections.first(where: { $0.name == key.connection }) else { return }
+        guard let connection = description.connections.first(where: { $0.name == key.connection }) else {
+            return
+        }
         if names.wantsFresh(connection.remoteAddress.names, at: now) {
             heldAttempts.append(HeldAttempt(key: key, until: now.advanced(by: Self.patience)))
             serviceNames(at: now)

@@ -65,11 +65,11 @@ extension ControlPlane {
             }
             return true
         }
-        let (counters, now) = (counters, MonotonicClock.now())
+        let (details, now) = (details(of: snapshots), MonotonicClock.now())
         request.streamAll(
             "list-sa",
             snapshots.count,
-            { index in ViciLists.listSA(snapshots[index], counters: counters, at: now) },
+            { index in ViciLists.listSA(snapshots[index], details: details, at: now) },
             ViciMessage()
         )
     }
@@ -77,17 +77,21 @@ extension ControlPlane {
     private func listConnections(_ request: ViciRequest) {
         let wanted = request.message.string("ike")
         let connections = description.connections.filter { wanted == nil || $0.name == wanted }
-        let entries = supervisor.entries
+        let (entries, records, now) = (supervisor.entries, names.records, MonotonicClock.now())
         request.streamAll(
             "list-conn",
             connections.count,
             { index in
                 let connection = connections[index]
-                var own: [String: Supervisor.Entry] = [:]
+                var details = ConnectionDetails()
                 for tunnel in connection.tunnels {
-                    own[tunnel.name] = entries[TunnelKey(connection: connection.name, tunnel: tunnel.name)]
+                    let key = TunnelKey(connection: connection.name, tunnel: tunnel.name)
+                    details.entries[tunnel.name] = entries[key]
                 }
-                return ViciLists.listConnection(connection, own)
+                details.names = connection.remoteAddress.names.compactMap { name in
+                    records[name].map { (name, $0) }
+                }
+                return ViciLists.listConnection(connection, details, at: now)
             },
             ViciMessage()
         )

@@ -7,11 +7,25 @@ import Vici
 
 /// What vici clients hear unasked.
 extension ControlPlane {
+    /// What is known of the CHILD_SAs of `ikes`.
+    func details(of ikes: [IKESASnapshot]) -> [UInt32: ChildDetails] {
+        var result: [UInt32: ChildDetails] = [:]
+        for child in ikes.flatMap({ $0.children }) {
+            result[child.id] = ChildDetails(
+                counters: counters[child.id] ?? ChildCounters(),
+                path: children[child.id]?.path,
+                pathMTU: pathMTUs[child.id]
+            )
+        }
+        return result
+    }
+
     func publishIKE(_ ike: IKESASnapshot, isUp: Bool) {
         guard let vici, vici.isWanted("ike-updown") else { return }
         var message = ViciMessage()
         if isUp { message.set("up", flag: true) }
-        message.elements += ViciLists.listSA(ike, counters: counters, at: MonotonicClock.now()).elements
+        message.elements +=
+            ViciLists.listSA(ike, details: details(of: [ike]), at: MonotonicClock.now()).elements
         vici.publish(event: "ike-updown", message: message)
     }
 
@@ -21,7 +35,8 @@ extension ControlPlane {
         sa.children = [child]
         var message = ViciMessage()
         if isUp { message.set("up", flag: true) }
-        message.elements += ViciLists.listSA(sa, counters: counters, at: MonotonicClock.now()).elements
+        message.elements +=
+            ViciLists.listSA(sa, details: details(of: [sa]), at: MonotonicClock.now()).elements
         vici.publish(event: "child-updown", message: message)
     }
 
@@ -33,11 +48,13 @@ extension ControlPlane {
 
     func publishChildRekey(_ ike: IKESASnapshot, old: ChildSASnapshot, new: ChildSASnapshot) {
         guard let vici, vici.isWanted("child-rekey") else { return }
+        var sa = ike
+        sa.children = [old, new]
         let message = ViciLists.childRekey(
             ike,
             old: old,
             new: new,
-            counters: counters,
+            details: details(of: [sa]),
             at: MonotonicClock.now()
         )
         vici.publish(event: "child-rekey", message: message)

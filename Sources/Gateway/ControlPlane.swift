@@ -86,6 +86,12 @@ public actor ControlPlane: DispatchQueueActor {
     var networkChanges: NetlinkMonitor.Changes = []
     var lastReview: Instant?
     var lastTick: Instant?
+    /// By IKE_SA.
+    var paths: [UInt32: PathMTUSearch] = [:]
+    /// By CHILD_SA: what the data plane was told last.
+    var pathMTUs: [UInt32: Int] = [:]
+    var preflight: PFSPreflight
+    var stateFile: StateFile?
     var questions: Deque<UInt32> = []
     var questionIDs: Set<UInt32> = []
     var questionsLeft = 0
@@ -118,6 +124,7 @@ public actor ControlPlane: DispatchQueueActor {
             at: startedAt
         )
         supervisor = Supervisor(entropy: SystemEntropy())
+        preflight = PFSPreflight(entropy: SystemEntropy())
     }
 
     /// Opens everything, sets up the kernel's side and begins to work.
@@ -179,6 +186,7 @@ public actor ControlPlane: DispatchQueueActor {
         }
         sockets.setErrorHandler { dataPlane.outerError($0) }
         applyPolicies()
+        recallPolicies()
         dataPlane.start()
         try startVici()
         do throws(LinuxError) { try watchNetwork() } catch {

@@ -6,6 +6,7 @@ struct NetworkView: Equatable, Sendable {
     /// Nil until it was looked at.
     private(set) var addresses: Set<IPAddress>?
     private(set) var links: Set<Int32> = []
+    private var mtus: [IPAddress: Int] = [:]
 
     init() {}
 
@@ -16,11 +17,16 @@ struct NetworkView: Equatable, Sendable {
 
     /// Reads them from the kernel; `excluded` is our own TUN.
     init(_ netlink: Netlink, excluding excluded: String) throws(LinuxError) {
-        let up = try netlink.allLinks().filter { $0.isUp && $0.name != excluded }.map { $0.index }
-        links = Set(up)
-        let present = try netlink.addresses().filter { up.contains($0.linkIndex) }
+        let up = try netlink.allLinks().filter { $0.isUp && $0.name != excluded }
+        let byIndex = Dictionary(up.map { ($0.index, $0.mtu) }, uniquingKeysWith: { first, _ in first })
+        links = Set(byIndex.keys)
+        let present = try netlink.addresses().filter { byIndex[$0.linkIndex] != nil }
         addresses = Set(present.map { $0.address })
+        for entry in present { mtus[entry.address] = byIndex[entry.linkIndex] }
     }
+
+    /// The MTU of the interface that has `address`.
+    func mtu(of address: IPAddress) -> Int? { mtus[address] }
 
     /// True for an address that is there, or while nothing is known.
     func isPresent(_ address: IPAddress) -> Bool {

@@ -1,4 +1,5 @@
 import Cryptography
+import ESP
 import IKECore
 import IPPackets
 import IPsecTypes
@@ -16,16 +17,33 @@ struct ChildCounters: Sendable {
     var lastOut: Instant?
 }
 
+/// What is known of one CHILD_SA beside its negotiation.
+struct ChildDetails: Sendable {
+    var counters = ChildCounters()
+    /// The outer ends as they are now.
+    var path: OuterPath?
+    /// What the path was found to carry.
+    var pathMTU: Int?
+}
+
+/// What is known of one connection beside its configuration.
+struct ConnectionDetails: Sendable {
+    /// By tunnel.
+    var entries: [String: Supervisor.Entry] = [:]
+    /// The names of its peer in the order of the configuration.
+    var names: [(name: String, record: PeerNames.Record)] = []
+}
+
 /// Messages of `list-sas` and `list-conns` with strongSwan's keys in strongSwan's order.
 enum ViciLists {
     /// The `list-sa` event of one IKE_SA.
     static func listSA(
         _ ike: IKESASnapshot,
-        counters: [UInt32: ChildCounters],
+        details: [UInt32: ChildDetails],
         at now: Instant
     ) -> ViciMessage {
         ViciMessage { message in
-            message.section(ike.connection.isEmpty ? "(unnamed)" : ike.connection, ikeSA(ike, counters, now))
+            message.section(ike.connection.isEmpty ? "(unnamed)" : ike.connection, ikeSA(ike, details, now))
         }
     }
 
@@ -44,15 +62,15 @@ enum ViciLists {
         _ ike: IKESASnapshot,
         old: ChildSASnapshot,
         new: ChildSASnapshot,
-        counters: [UInt32: ChildCounters],
+        details: [UInt32: ChildDetails],
         at now: Instant
     ) -> ViciMessage {
         ViciMessage { message in
             var sa = ikeSA(ike, now)
             sa.section("child-sas") { list in
                 list.section(old.tunnel) { section in
-                    section.section("old", childSA(old, counters[old.id], now))
-                    section.section("new", childSA(new, counters[new.id], now))
+                    section.section("old", childSA(old, details[old.id], now))
+                    section.section("new", childSA(new, details[new.id], now))
                 }
             }
             message.section(ike.connection, sa)
@@ -61,13 +79,13 @@ enum ViciLists {
 
     private static func ikeSA(
         _ ike: IKESASnapshot,
-        _ counters: [UInt32: ChildCounters],
+        _ details: [UInt32: ChildDetails],
         _ now: Instant
     ) -> ViciMessage {
         var sa = ikeSA(ike, now)
         sa.section("child-sas") { list in
             for child in ike.children {
-                list.section("\(child.tunnel)-\(child.id)", childSA(child, counters[child.id], now))
+                list.section("\(child.tunnel)-\(child.id)", childSA(child, details[child.id], now))
             }
         }
         return sa
@@ -120,10 +138,10 @@ enum ViciLists {
 
     private static func childSA(
         _ child: ChildSASnapshot,
-        _ counters: ChildCounters?,
+        _ details: ChildDetails?,
         _ now: Instant
     ) -> ViciMessage {
-        let counters = counters ?? ChildCounters()
+        let counters = details?.counters ?? ChildCounters()
         var sa = ViciMessage()
         sa.set("name", child.tunnel)
         sa.set("uniqueid", child.id)
@@ -145,13 +163,32 @@ enum ViciLists {
         sa.set("install-time", child.installedAt.duration(to: now).wholeSeconds)
         sa.list("local-ts", child.localSelectors.map { $0.description })
         sa.list("remote-ts", child.remoteSelectors.map { $0.description })
+        if let details { setPath(&sa, child, details) }
         return sa
     }
 
+    /// Where its packets go and how large they may be: keys of ours, behind strongSwan's.
+    private static func setPath(_ sa: inout ViciMessage, _ child: ChildSASnapshot, _ details: ChildDetails) {
+        guard let path = details.path else { return }
+        sa.set("path-local", path.local.description)
+        sa.set("path-remote", path.remote.description)
+        if let octets = details.pathMTU { sa.set("path-mtu", octets) }
+        guard let transform = child.proposal.cipherTransform else { return }
+        let inner = TunnelMTU.innerMTU(
+            path: details.pathMTU ?? ESPEngine.defaultPathMTU,
+            outerIsIPv6: path.remote.address.bitWidth == 128,
+            encapsulation: path.encapsulation,
+            transform: transform
+        )
+        sa.set("inner-mtu", inner)
+    }
+
     /// The `list-conn` event of one connection.
-    static func listConnection(_ connection: ConnectionPolicy, _ entries: [String: Supervisor.Entry])
-        -> ViciMessage
-    {
+    static func listConnection(
+        _ connection: ConnectionPolicy,
+        _ details: ConnectionDetails,
+        at now: Instant
+    ) -> ViciMessage {
         var conn = ViciMessage()
         let local = connection.localAddresses.map { $0.description }
         conn.list("local_addrs", local.isEmpty ? ["%any"] : local)
@@ -171,16 +208,38 @@ enum ViciLists {
         }
         conn.section("children") { children in
             for tunnel in connection.tunnels {
-                children.section(tunnel.name, child(tunnel))
+                children.section(tunnel.name, child(tunnel, details.entries[tunnel.name], now))
             }
         }
         conn.set("origin", connection.origin.description)
-        let causes = connection.tunnels.compactMap { entries[$0.name]?.lastCause }
+        if !details.names.isEmpty { conn.section("names", names(details.names, now)) }
+        let causes = connection.tunnels.compactMap { details.entries[$0.name]?.lastCause }
         if let cause = causes.first { conn.set("last-error", cause) }
         return ViciMessage { $0.section(connection.name, conn) }
     }
 
-    private static func child(_ tunnel: Policy.TunnelPolicy) -> ViciMessage {
+    /// What each name of the peer stands for, or why it cannot be looked up.
+    private static func names(_ names: [(name: String, record: PeerNames.Record)], _ now: Instant)
+        -> ViciMessage
+    {
+        ViciMessage { message in
+            for (name, record) in names {
+                message.section(name) { section in
+                    section.list("addresses", record.addresses.map { $0.description })
+                    if let settled = record.settledAt {
+                        section.set("age", max(0, settled.duration(to: now).wholeSeconds))
+                    }
+                    if let failure = record.failure { section.set("error", failure) }
+                }
+            }
+        }
+    }
+
+    private static func child(
+        _ tunnel: Policy.TunnelPolicy,
+        _ entry: Supervisor.Entry?,
+        _ now: Instant
+    ) -> ViciMessage {
         ViciMessage { section in
             section.set("mode", "TUNNEL")
             section.set("rekey_time", tunnel.lifetime.rekey?.wholeSeconds ?? 0)
@@ -189,6 +248,12 @@ enum ViciLists {
             section.set("start", tunnel.start.rawValue)
             section.list("local-ts", tunnel.local.map { $0.description })
             section.list("remote-ts", tunnel.remote.map { $0.description })
+            guard let entry else { return }
+            if let cause = entry.lastCause { section.set("last-error", cause) }
+            if entry.failures > 0 { section.set("failures", entry.failures) }
+            if case .waiting(let instant) = entry.phase {
+                section.set("next-attempt", max(0, now.duration(to: instant).wholeSeconds))
+            }
         }
     }
 }

@@ -23,11 +23,12 @@ struct ConnectionContext {
 
 /// Reads one entry of the `connections` section.
 struct ConnectionReader {
-    static let keys = [
-        "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
-        "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
-        "retransmit", "tunnels",
-    ]
+    static let keys =
+        [
+            "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
+            "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
+            "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
+        ] + LifetimeReader.ikeKeys + LifetimeReader.childKeys
     /// What a pre-shared key should have at least: 128 bits (RFC 7296 §5).
     private static let shortKey = 16
     private static let longestKey = 1024
@@ -66,6 +67,9 @@ struct ConnectionReader {
         let keepalive = duration("keepalive", .seconds(1) ... .seconds(3600)) ?? .seconds(20)
         let encap = reader.value("encap", ScalarText.boolean) ?? true
         let retransmission = retransmission()
+        let lifetime = LifetimeReader([reader], prefix: "ike-").lifetime(.ikeDefault)
+        let discovers = reader.value("path-mtu-discovery", ScalarText.boolean)
+        let preflights = reader.value("pfs-preflight", ScalarText.boolean)
         let tunnels = TunnelReader(connection: self, site: site, policy: policy, start: start).tunnels()
         guard let site, let key else { return nil }
         return ConnectionPolicy(
@@ -80,7 +84,10 @@ struct ConnectionReader {
             forcesEncapsulation: encap,
             livenessDelay: liveness,
             keepaliveInterval: keepalive,
+            lifetime: lifetime,
             retransmission: retransmission,
+            discoversPathMTU: discovers ?? context.gateway.discoversPathMTU,
+            preflightsPFS: preflights ?? context.gateway.preflightsPFS,
             origin: context.origin(reader.position),
             keyOrigins: keyOrigins(site, policy)
         )
@@ -142,7 +149,7 @@ struct ConnectionReader {
     // MARK: - Start
 
     private func startMode(for site: LocatedSite?) -> StartMode {
-        let cannotInitiate = site?.site.address == .any
+        let cannotInitiate = site.map { !$0.site.address.canInitiate } ?? false
         let mode =
             reader.value("mode") { (text) throws(Refusal) in
                 try ScalarText.choice(
@@ -159,7 +166,8 @@ struct ConnectionReader {
         if cannotInitiate, let chosen, chosen != .passive {
             let key = start == nil ? "mode" : "start"
             let accepted = start == nil ? "Default, ResponderOnly" : "passive"
-            reader.error(key, "a site with the address any cannot be called; accepted: \(accepted)")
+            let address = site?.addressWord ?? "any"
+            reader.error(key, "a site with the address \(address) cannot be called; accepted: \(accepted)")
         }
         return chosen ?? (cannotInitiate ? .passive : .start)
     }

@@ -68,8 +68,9 @@ struct CrossChecks {
     /// A site whose networks hold its own outer address is legal: marked packets do not enter the tunnel.
     func noteOuterAddresses(_ sites: [LocatedSite]) {
         for site in sites {
-            guard let address = site.site.address.initiatorTarget else { continue }
-            for network in site.networks where network.value.length > 0 && network.value.contains(address) {
+            let addresses = site.site.address.initiatorTargets
+            for network in site.networks where network.value.length > 0 {
+                guard let address = addresses.first(where: { network.value.contains($0) }) else { continue }
                 sink.warning(
                     network.position,
                     "sites.\(site.site.name).networks",

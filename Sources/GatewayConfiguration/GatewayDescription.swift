@@ -50,6 +50,10 @@ public struct GatewayDescription: Sendable {
     public var logLevel: String?
     /// The gateway's BGP number; kept, not used yet.
     public var asn: UInt32?
+    /// Connections find out how large packets may be on their way, unless they say otherwise.
+    public var discoversPathMTU = true
+    /// Connections try their first rekey soon after their first setup, unless they say otherwise.
+    public var preflightsPFS = true
     /// The connections in the order of the file.
     public var connections: [ConnectionPolicy] = []
     /// The sites in the order of the file.

@@ -6,6 +6,7 @@ struct GatewayReader {
     static let keys = [
         "name", "address", "addresses", "networks", "interface", "identity", "mark", "routing-table",
         "rule-priority", "ports", "vici", "mtu", "workers", "log-level", "asn",
+        "path-mtu-discovery", "pfs-preflight",
     ]
     private static let levels = ["trace", "debug", "info", "notice", "warning", "error", "critical"]
 
@@ -52,6 +53,8 @@ struct GatewayReader {
             try ScalarText.choice(text, Self.levels.map { ($0, $0) })
         }
         gateway.asn = reader.value("asn", ScalarText.unsigned32)
+        gateway.discoversPathMTU = reader.value("path-mtu-discovery", ScalarText.boolean) ?? true
+        gateway.preflightsPFS = reader.value("pfs-preflight", ScalarText.boolean) ?? true
         applyPorts(to: &gateway)
     }
 

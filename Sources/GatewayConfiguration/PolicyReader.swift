@@ -5,6 +5,8 @@ import Policy
 struct NamedPolicy {
     var ike: (proposals: [Proposal], position: SourcePosition)?
     var esp: (proposals: [Proposal], position: SourcePosition)?
+    var lifetime: SALifetime?
+    var rekeyVolume = SAVolume()
     var limit = SAVolume()
 }
 
@@ -24,7 +26,14 @@ struct PolicyReader {
             let reader = MappingReader(entry.value, at: entry.position, path: path, accepting: keys, sink)
         else { return nil }
         let policy = PolicyReader(reader: reader)
-        return NamedPolicy(ike: policy.ike(), esp: policy.esp(), limit: policy.limit())
+        let octets = policy.octets()
+        return NamedPolicy(
+            ike: policy.ike(),
+            esp: policy.esp(),
+            lifetime: policy.lifetime(),
+            rekeyVolume: SAVolume(octets: octets),
+            limit: SAVolume(octets: octets.map { LifetimeReader.hard(after: $0) })
+        )
     }
 
     private func words(_ key: String, _ names: [AzureNames.Name]) -> [String]? {
@@ -144,20 +153,15 @@ struct PolicyReader {
 
     // MARK: - Lifetimes
 
-    private func limit() -> SAVolume {
-        let seconds = reader.value("saLifeTimeSeconds") { (text) throws(Refusal) in
-            try ScalarText.integer(text, in: 300...172_799)
+    private func lifetime() -> SALifetime? {
+        reader.value("saLifeTimeSeconds") { (text) throws(Refusal) in
+            SALifetime(total: .seconds(try ScalarText.integer(text, in: 300...172_799)))
         }
-        if seconds != nil, let entry = reader.entry("saLifeTimeSeconds") {
-            reader.sink.warning(
-                entry.position,
-                reader.path(of: entry.key),
-                "is accepted but has no effect yet: the peer's lifetime decides when an SA is renewed"
-            )
+    }
+
+    private func octets() -> UInt64? {
+        reader.value("saDataSizeKilobytes") { (text) throws(Refusal) in
+            UInt64(try ScalarText.integer(text, in: 1024...2_147_483_647)) * 1024
         }
-        let kilobytes = reader.value("saDataSizeKilobytes") { (text) throws(Refusal) in
-            try ScalarText.integer(text, in: 1024...2_147_483_647)
-        }
-        return SAVolume(octets: kilobytes.map { UInt64($0) * 1024 })
     }
 }

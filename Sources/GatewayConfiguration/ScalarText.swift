@@ -121,6 +121,25 @@ enum ScalarText {
         return duration
     }
 
+    /// `1048576`, `64K`, `100M`, `10G`, `1T`, each unit 1024 times the one before.
+    static func size(_ text: String, in range: ClosedRange<UInt64>) throws(Refusal) -> UInt64 {
+        let shifts: [Character: UInt64] = ["k": 10, "m": 20, "g": 30, "t": 40]
+        let shift = text.last.flatMap { shifts[Character($0.lowercased())] }
+        let digits = shift == nil ? text[...] : text.dropLast()
+        guard (1...15).contains(digits.utf8.count), digits.utf8.allSatisfy({ (48...57).contains($0) }),
+            let count = UInt64(digits)
+        else {
+            throw Refusal("\(quoted(text)) is not an amount of octets; accepted: 1048576, 64K, 100M, 10G, 1T")
+        }
+        let (value, overflow) = count.multipliedReportingOverflow(by: 1 << (shift ?? 0))
+        guard !overflow, range.contains(value) else {
+            throw Refusal(
+                "\(quoted(text)) is not accepted; expected \(range.lowerBound) to \(range.upperBound) octets"
+            )
+        }
+        return value
+    }
+
     private static func words(_ duration: Duration) -> String {
         let (seconds, fraction) = duration.components
         return fraction == 0 ? "\(seconds)s" : "\(seconds * 1000 + fraction / 1_000_000_000_000_000)ms"
@@ -135,14 +154,34 @@ enum ScalarText {
         return address
     }
 
-    static func remoteAddress(_ text: String) throws(Refusal) -> RemoteAddress {
-        if ["any", "%any"].contains(text) { return .any }
-        guard let address = try? address(text) else {
-            throw Refusal(
-                "\(quoted(text)) is not an address; accepted: an IPv4 or IPv6 address, or any (host names are not)"
-            )
+    /// Nil stands for any address.
+    static func remoteHost(_ text: String) throws(Refusal) -> RemoteHost? {
+        if ["any", "%any", "%any4", "%any6"].contains(text) { return nil }
+        if let address = IPAddress(text), !address.isUnspecified { return .address(address) }
+        if text.contains("/"), let prefix = try? prefix(text) { return .prefix(prefix) }
+        if isHostName(text) { return .name(text.lowercased()) }
+        throw Refusal(
+            "\(quoted(text)) is not an address; accepted: an IPv4 or IPv6 address, a DNS name, a network for peers "
+                + "that call, a list of these, or any"
+        )
+    }
+
+    /// RFC 1123 §2.1, and underscores; what consists of digits and dots is a mistaken address.
+    private static func isHostName(_ text: String) -> Bool {
+        let name = text.hasSuffix(".") ? text.dropLast() : text[...]
+        let labels = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard name.utf8.count <= 253, let last = labels.last,
+            !last.utf8.allSatisfy({ (48...57).contains($0) })
+        else { return false }
+        return labels.allSatisfy { label in
+            (1...63).contains(label.utf8.count) && label.utf8.first != 45 && label.utf8.last != 45
+                && label.utf8.allSatisfy { octet in
+                    switch octet {
+                    case 48...57, 65...90, 97...122, 45, 95: true
+                    default: false
+                    }
+                }
         }
-        return .address(address)
     }
 
     static func prefix(_ text: String) throws(Refusal) -> IPPrefix {

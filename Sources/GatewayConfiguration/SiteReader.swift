@@ -7,6 +7,9 @@ struct LocatedSite {
     let position: SourcePosition
     let addressPosition: SourcePosition
     let networks: [(value: IPPrefix, position: SourcePosition)]
+
+    /// The address for messages.
+    var addressWord: String { site.address == .any ? "any" : site.address.description }
 }
 
 /// Reads one entry of the `sites` section.
@@ -25,14 +28,39 @@ enum SiteReader {
             reader.located("networks", ScalarText.prefix) ?? reader.located("prefixes", ScalarText.prefix)
             ?? []
         if reader.entry("address") == nil {
-            reader.missing("address", "the outer address of the peer, or any")
+            reader.missing("address", "the outer address of the peer, its DNS name, a list of these, or any")
         }
-        guard let address = reader.value("address", ScalarText.remoteAddress) else { return nil }
+        guard let address = address(reader) else { return nil }
         return LocatedSite(
             site: SiteDescription(name: entry.key, address: address, networks: networks.map { $0.value }),
             position: entry.position,
             addressPosition: reader.entry("address")?.value.position ?? entry.position,
             networks: networks
         )
+    }
+
+    /// More hosts than this are a mistake, and would make attempts go round for hours.
+    private static let maximumHosts = 32
+
+    private static func address(_ reader: MappingReader) -> RemoteAddress? {
+        guard let hosts = reader.located("address", ScalarText.remoteHost), !hosts.isEmpty else { return nil }
+        if let any = hosts.first(where: { $0.value == nil }) {
+            guard hosts.count > 1 else { return .any }
+            reader.sink.error(
+                any.position,
+                reader.path(of: "address"),
+                "any stands beside others; accepted: any alone, or a list without it"
+            )
+            return nil
+        }
+        var seen: Set<RemoteHost> = []
+        for (host, position) in hosts {
+            guard let host, !seen.insert(host).inserted else { continue }
+            reader.sink.error(position, reader.path(of: "address"), "'\(host)' stands there twice")
+        }
+        if hosts.count > maximumHosts {
+            reader.error("address", "has \(hosts.count) entries; accepted: at most \(maximumHosts)")
+        }
+        return RemoteAddress(hosts.compactMap { $0.value })
     }
 }

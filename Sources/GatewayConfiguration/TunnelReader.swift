@@ -4,7 +4,9 @@ import Policy
 
 /// Reads a connection's tunnels, or makes the one it has without any.
 struct TunnelReader {
-    static let keys = ["local", "remote", "esp-proposals", "start", "replay-window"]
+    static let keys =
+        ["local", "remote", "esp-proposals", "start", "replay-window"]
+        + LifetimeReader.childKeys
 
     let connection: ConnectionReader
     let site: LocatedSite?
@@ -14,6 +16,7 @@ struct TunnelReader {
     private var context: ConnectionContext { connection.context }
 
     func tunnels() -> [TunnelPolicy] {
+        let (lifetime, volumes) = childLifetime([connection.reader])
         let defaults = TunnelPolicy(
             name: connection.name,
             local: context.gateway.networks.map { TrafficSelector($0) },
@@ -22,7 +25,9 @@ struct TunnelReader {
                 ?? policy?.esp?.proposals ?? DefaultProposals.esp,
             start: start,
             replayWindow: replayWindow(connection.reader) ?? 1024,
-            limit: policy?.limit ?? SAVolume(),
+            lifetime: lifetime,
+            rekeyVolume: volumes.soft,
+            limit: volumes.hard,
             origin: context.origin(connection.reader.position)
         )
         guard let entry = connection.reader.entry("tunnels") else {
@@ -37,6 +42,12 @@ struct TunnelReader {
             context.sink.error(entry.position, path, "is empty: name at least one tunnel or drop the key")
         }
         return reader.entries.compactMap { tunnel($0, defaults, path) }
+    }
+
+    private func childLifetime(_ readers: [MappingReader]) -> (SALifetime, (soft: SAVolume, hard: SAVolume)) {
+        let keys = LifetimeReader(readers)
+        let standard = (soft: policy?.rekeyVolume ?? SAVolume(), hard: policy?.limit ?? SAVolume())
+        return (keys.lifetime(policy?.lifetime ?? .childDefault), keys.volumes(standard))
     }
 
     private func replayWindow(_ reader: MappingReader) -> Int? {
@@ -94,9 +105,18 @@ struct TunnelReader {
         checkFamilies(tunnel, entry.position, path)
         tunnel.proposals = connection.proposals("esp-proposals", .esp, in: reader) ?? tunnel.proposals
         tunnel.replayWindow = replayWindow(reader) ?? tunnel.replayWindow
+        if LifetimeReader.childKeys.contains(where: { reader.entry($0) != nil }) {
+            let (lifetime, volumes) = childLifetime([reader, connection.reader])
+            tunnel.lifetime = lifetime
+            tunnel.rekeyVolume = volumes.soft
+            tunnel.limit = volumes.hard
+        }
         if let start = reader.value("start", ConnectionReader.startMode) {
-            if start != .passive, site?.site.address == .any {
-                reader.error("start", "a site with the address any cannot be called; accepted: passive")
+            if start != .passive, let site, !site.site.address.canInitiate {
+                reader.error(
+                    "start",
+                    "a site with the address \(site.addressWord) cannot be called; accepted: passive"
+                )
             }
             tunnel.start = start
         }

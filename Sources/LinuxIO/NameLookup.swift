@@ -31,7 +31,9 @@ public enum NameLookup {
         var result = [IPAddress]()
         var next = unsafe list
         while let entry = unsafe next {
-            if let address = unsafe address(entry.pointee), !result.contains(address) { result.append(address) }
+            if let address = unsafe address(entry.pointee), !result.contains(address) {
+                result.append(address)
+            }
             unsafe next = entry.pointee.ai_next
         }
         return result

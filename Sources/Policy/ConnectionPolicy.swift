@@ -204,7 +204,8 @@ public struct ConnectionPolicy: Sendable {
     /// True when a running IKE_SA of this policy is also one of `other`; where it was written does not count.
     public func isEquivalent(to other: ConnectionPolicy) -> Bool {
         name == other.name && localAddresses == other.localAddresses
-            && remoteAddress.configured == other.remoteAddress.configured && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
+            && remoteAddress.configured == other.remoteAddress.configured
+            && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
             && sharedKey == other.sharedKey && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval && retransmission == other.retransmission

@@ -43,12 +43,35 @@ public struct StatusReport: Sendable {
         for sa in connection.sas { add(sa: sa, showsState: connection.sas.count > 1) }
         for tunnel in missing {
             let child = connection.configuration.section("children")?.section(tunnel)
-            add("tunnel", "\(tunnel)  DOWN")
+            add("tunnel", "\(tunnel)  DOWN" + StatusReport.nextAttempt(child))
             addSelectors(local: child?.strings("local-ts"), remote: child?.strings("remote-ts"))
+            if let cause = child?.string("last-error") { add("", "cause: " + cause, indent: 4) }
         }
-        if let error = connection.configuration.string("last-error"), !error.isEmpty {
+        for (name, record) in connection.configuration.section("names")?.sections ?? [] {
+            add(name: name, record)
+        }
+        let told = missing.compactMap {
+            connection.configuration.section("children")?.section($0)?.string("last-error")
+        }
+        if let error = connection.configuration.string("last-error"), !error.isEmpty,
+            !told.contains(error)
+        {
             add("last error", error)
         }
+    }
+
+    private static func nextAttempt(_ child: ViciMessage?) -> String {
+        guard let seconds = child?.number("next-attempt", as: UInt64.self) else { return "" }
+        return seconds == 0 ? ", next attempt now" : ", next attempt in \(Units.duration(seconds))"
+    }
+
+    /// What a DNS name of the peer stands for.
+    private mutating func add(name: String, _ record: ViciMessage) {
+        let addresses = record.strings("addresses") ?? []
+        var text = name + " is " + (addresses.isEmpty ? "unknown" : addresses.joined(separator: ", "))
+        if let age = record.number("age", as: UInt64.self) { text += ", asked \(Units.duration(age)) ago" }
+        if let error = record.string("error") { text += ": " + error }
+        add("name", text)
     }
 
     private mutating func add(sa: ViciMessage, showsState: Bool) {
@@ -63,9 +86,7 @@ public struct StatusReport: Sendable {
         add("IKE", (state + [version, suite.joined(separator: "/")]).joined(separator: " "))
         var age: [String] = []
         if let seconds = sa.number("established", as: UInt64.self) { age.append(Units.duration(seconds)) }
-        if let seconds = sa.number("rekey-time", as: UInt64.self) {
-            age.append("rekey in \(Units.duration(seconds))")
-        }
+        age += StatusReport.times(sa)
         if !age.isEmpty { add("age", age.joined(separator: ", ")) }
         for (name, child) in sa.section("child-sas")?.sections ?? [] { add(child: child, key: name) }
     }
@@ -78,6 +99,11 @@ public struct StatusReport: Sendable {
         let head = [child.string("name") ?? key, child.string("state") ?? "?", encapsulation]
         add("tunnel", head.joined(separator: "  ") + " " + suite.joined(separator: "/"))
         addSelectors(local: child.strings("local-ts"), remote: child.strings("remote-ts"))
+        if let local = child.string("path-local"), let remote = child.string("path-remote") {
+            add("", [local + "..." + remote, StatusReport.mtu(child)].joined(separator: ", "), indent: 4)
+        }
+        let times = StatusReport.times(child)
+        if !times.isEmpty { add("", times.joined(separator: ", "), indent: 4) }
         add("", StatusReport.traffic(child, "in") + ", " + StatusReport.traffic(child, "out"), indent: 4)
     }
 
@@ -105,6 +131,18 @@ public struct StatusReport: Sendable {
             }
             return "\(name)-\(size)"
         }
+    }
+
+    /// When an SA is replaced, and when it ends whatever comes.
+    private static func times(_ sa: ViciMessage) -> [String] {
+        [("rekey-time", "rekey"), ("life-time", "ends")].compactMap { key, word in
+            sa.number(key, as: UInt64.self).map { "\(word) in \(Units.duration($0))" }
+        }
+    }
+
+    private static func mtu(_ child: ViciMessage) -> String {
+        let path = child.string("path-mtu").map { "path \($0)" } ?? "path not probed"
+        return "MTU \(child.string("inner-mtu") ?? "?") (\(path))"
     }
 
     private static func traffic(_ child: ViciMessage, _ direction: String) -> String {

@@ -160,11 +160,11 @@ struct AzurePolicyTests {
                 connection: "site: branch, psk-file: /psk, policy: p"
             )
         )
-        #expect(gateway.connections.first?.tunnels.first?.limit == SAVolume(octets: 102_400_000 * 1024))
-        #expect(
-            gateway.warnings.first?.message.contains("saLifeTimeSeconds: is accepted but has no effect yet")
-                == true
-        )
+        let tunnel = try #require(gateway.connections.first?.tunnels.first)
+        #expect(tunnel.rekeyVolume == SAVolume(octets: 102_400_000 * 1024))
+        #expect(tunnel.limit == SAVolume(octets: 102_400_000 * 1024 / 10 * 11))
+        #expect(tunnel.lifetime == SALifetime(total: .seconds(27_000)))
+        #expect(gateway.connections.first?.lifetime == .ikeDefault && gateway.warnings.isEmpty)
         expectError(gatewayFile(policies: "{ p: { saLifeTimeSeconds: ¶299 } }"), "300 to 172799")
         expectError(gatewayFile(policies: "{ p: { saDataSizeKilobytes: ¶1023 } }"), "1024 to 2147483647")
     }

@@ -1,4 +1,5 @@
 import IKECore
+import IPPackets
 import Policy
 import Primitives
 import Testing
@@ -140,10 +141,10 @@ import Testing
         #expect(now.advanced(by: .seconds(60)).duration(to: next) <= .seconds(1))
     }
 
-    @Test func aLostAddressIsNoFailure() {
+    @Test func aLostAddressIsNoFailure() throws {
         var supervisor = supervisor(.start)
         supervisor.childUp(key, id: 1, at: start)
-        let gone = DownCause.localAddressGone(.v4(0xc000_0201))
+        let gone = DownCause.localAddressGone(try #require(IPAddress("192.0.2.1")))
         supervisor.childDown(key, id: 1, cause: gone, at: seconds(3))
         #expect(supervisor.takeDue(at: seconds(3)) == [key])
         #expect(supervisor.entries[key]?.failures == 0)

@@ -102,6 +102,59 @@ import Vici
         #expect(StatusReport.text(status) == expected)
     }
 
+    @Test func tellsPathTimesNamesAndWhyATunnelIsDown() {
+        let connection = ViciMessage { message in
+            message.section("azure") { connection in
+                connection.section("children") { children in
+                    children.section("net") { $0.list("local-ts", ["10.1.0.0/16"]) }
+                    children.section("lab") { child in
+                        child.set("last-error", "no answer")
+                        child.set("next-attempt", 42)
+                    }
+                }
+                connection.section("names") { names in
+                    names.section("vpn.example.net") { name in
+                        name.list("addresses", ["203.0.113.5", "2001:db8::5"])
+                        name.set("age", 75)
+                    }
+                    names.section("old.example.net") { $0.set("error", "Name or service not known") }
+                }
+                connection.set("last-error", "no answer")
+            }
+        }
+        let sa = ViciMessage { message in
+            message.section("azure") { sa in
+                sa.set("state", "ESTABLISHED")
+                sa.set("rekey-time", 25_000)
+                sa.set("life-time", 28_000)
+                sa.section("child-sas") { list in
+                    list.section("net-1") { child in
+                        child.set("name", "net")
+                        child.set("state", "INSTALLED")
+                        child.set("rekey-time", 3_003)
+                        child.set("life-time", 3_300)
+                        child.set("path-local", "192.0.2.1:4500")
+                        child.set("path-remote", "203.0.113.5:4500")
+                        child.set("path-mtu", 1492)
+                        child.set("inner-mtu", 1430)
+                    }
+                }
+            }
+        }
+        let text = StatusReport.text(StatusReportTests.status([connection], [sa]))
+        for line in [
+            "  age         rekey in 6h 56m, ends in 7h 46m",
+            "    192.0.2.1:4500...203.0.113.5:4500, MTU 1430 (path 1492)",
+            "    rekey in 50m 3s, ends in 55m",
+            "  tunnel      lab  DOWN, next attempt in 42s", "    cause: no answer",
+            "  name        vpn.example.net is 203.0.113.5, 2001:db8::5, asked 1m 15s ago",
+            "  name        old.example.net is unknown: Name or service not known",
+        ] {
+            #expect(text.contains(line + "\n"), "\(line) is not in\n\(text)")
+        }
+        #expect(!text.contains("last error"), "the tunnel says it")
+    }
+
     @Test(arguments: [
         ("ESTABLISHED", GatewayStatus.ConnectionState.up), ("REKEYING", .up), ("CONNECTING", .connecting),
         ("DELETING", .closing),
