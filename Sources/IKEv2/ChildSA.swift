@@ -26,11 +26,19 @@ struct ChildSA {
     /// Rekeys of it that failed in a row, and how the last one did.
     var failures = 0
     var lastFailure: DownCause?
+    /// A new IKE_SA was asked for, because its rekeys fail.
+    var isReplacementAsked = false
     /// When it leaves the data plane if the peer has not deleted it.
     var abandonedAt: Instant?
 
     var id: UInt32 { snapshot.id }
     var isCurrent: Bool { role == .current }
+
+    /// When a new IKE_SA has to begin so that it takes over before this one ends; nil while rekeys do not fail.
+    var replacementDue: Instant? {
+        guard failures > 0, isCurrent, !isReplacementAsked, let end = snapshot.expiresAt else { return nil }
+        return end.advanced(by: .zero - Established.replacementLead(snapshot.installedAt, end))
+    }
 }
 
 /// A CHILD_SA that both ends have deleted: its last packets may still be under way.

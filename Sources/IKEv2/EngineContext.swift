@@ -24,6 +24,8 @@ struct EngineContext {
     var handovers: [Handover] = []
     /// Tunnels that the IKE_SA of their connection cannot carry: the next attempt makes a new one.
     var needsFreshIKE: Set<Tunnel> = []
+    /// IKE_SAs to be begun in place of such as cannot be rekeyed.
+    var replacements: [Replacement] = []
     /// Answers to strangers, one every tenth of a second.
     var nextUnknownSPIReply: Instant = .zero
     /// How many IKE_SAs of a connection are established.
@@ -41,6 +43,14 @@ struct EngineContext {
     struct Tunnel: Hashable {
         let connection: String
         let name: String
+    }
+
+    /// A tunnel for a new IKE_SA, and where its old one leads.
+    struct Replacement {
+        let connection: String
+        let tunnel: String
+        let local: Endpoint
+        let remote: Endpoint
     }
 
     /// A peer that has no other IKE_SA than `keep` (RFC 7296 §2.4).

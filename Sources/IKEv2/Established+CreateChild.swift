@@ -308,8 +308,7 @@ extension Established {
 
     /// Makes the IKE_SA that takes over and inherits the CHILD_SAs.
     ///
-    /// The peer deletes this one
-    /// (RFC 7296 §2.8, §2.18). With a rekey of ours under way the nonces decide first (§2.8.2).
+    /// The peer deletes this one (RFC 7296 §2.8, §2.18). With a rekey of ours under way the nonces decide first (§2.8.2).
     private mutating func succeed(
         _ suite: IKESuite,
         _ secret: SecretKey,

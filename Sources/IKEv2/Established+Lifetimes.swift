@@ -17,11 +17,13 @@ extension Established {
         consider(keepaliveDue)
         consider(abandonedAt)
         consider(rekeyDue)
+        consider(replacementDue)
         for child in children {
             consider(child.abandonedAt)
             guard child.isCurrent else { continue }
             consider(child.snapshot.expiresAt)
             consider(rekeyDue(child))
+            if isWorking { consider(child.replacementDue) }
         }
         for child in retired { consider(child.until) }
         return earliest
@@ -60,6 +62,7 @@ extension Established {
             let cause = DownCause.lifetimeOver(lastFailure: nil)
             return terminate(cause, common, &context)
         }
+        askForReplacement(common, &context)
         if let ended = endChildren(common, &context) { return ended }
         if let due = livenessDue, due <= context.now {
             return enqueue(.livenessCheck, common, &context)
@@ -76,6 +79,44 @@ extension Established {
             if let ended = plan(.rekeyChild(id: child.id), common, &context) { return ended }
         }
         return .stay
+    }
+
+    /// How long before the end of what cannot be rekeyed its replacement begins.
+    static func replacementLead(_ start: Instant, _ end: Instant) -> Duration {
+        min(.seconds(60), start.duration(to: end) / 8)
+    }
+
+    private var replacementDue: Instant? {
+        guard failures > 0, isWorking, !isReplacementAsked, let expiresAt else { return nil }
+        return expiresAt.advanced(by: .zero - Self.replacementLead(establishedAt, expiresAt))
+    }
+
+    /// Make before break: a peer that refuses a rekey would refuse a further CHILD_SA too, but not a new IKE_SA, in
+    /// whose IKE_AUTH there is no key exchange to disagree about. Once that is up, this one is a duplicate.
+    private mutating func askForReplacement(_ common: SACommon, _ context: inout EngineContext) {
+        guard isWorking else { return }
+        var tunnels = [String]()
+        if let due = replacementDue, due <= context.now {
+            isReplacementAsked = true
+            tunnels = children.filter { $0.isCurrent }.map { $0.snapshot.tunnel }
+        }
+        for index in children.indices {
+            guard let due = children[index].replacementDue, due <= context.now else { continue }
+            children[index].isReplacementAsked = true
+            tunnels.append(children[index].snapshot.tunnel)
+        }
+        guard connection.remoteAddress.canInitiate, let first = tunnels.first else { return }
+        context.needsFreshIKE.insert(EngineContext.Tunnel(connection: connection.name, name: first))
+        for tunnel in tunnels {
+            context.replacements.append(
+                EngineContext.Replacement(
+                    connection: connection.name,
+                    tunnel: tunnel,
+                    local: common.local,
+                    remote: common.remote
+                )
+            )
+        }
     }
 
     /// Enqueues a rekey unless too much waits; then it comes up again a moment later.
@@ -131,8 +172,8 @@ extension Established {
                 continue
             }
             let cause = DownCause.lifetimeOver(lastFailure: child.lastFailure?.description)
-            // A peer that refuses the rekey would refuse a further CHILD_SA too, but not one in IKE_AUTH, where there
-            // is no key exchange to disagree about: a new IKE_SA brings the tunnel back.
+            // Whoever could not rekey it could not make a further CHILD_SA either: only a new IKE_SA brings the tunnel
+            // back.
             if child.failures > 0, closing == nil {
                 guard children.contains(where: { $0.isCurrent && $0.id != child.id }) else {
                     return terminate(cause, common, &context)

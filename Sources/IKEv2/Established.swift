@@ -57,6 +57,8 @@ struct Established {
     let expiresAt: Instant?
     /// Rekeys of it that failed in a row.
     var failures = 0
+    /// A new IKE_SA was asked for, because rekeys fail.
+    var isReplacementAsked = false
     /// When it ends if the peer has not deleted it as it should.
     var abandonedAt: Instant?
     /// When INVALID_SPI may be sent again.

@@ -274,6 +274,13 @@ public struct IKEv2Engine {
             sas[spi] = successor
             deadlines.set(successor.deadline, for: spi)
         }
+        while !context.replacements.isEmpty {
+            let wanted = context.replacements.removeFirst()
+            var (local, remote) = (wanted.local, wanted.remote)
+            local.port = context.configuration.ikePort
+            if remote.port == context.configuration.natTraversalPort { remote.port = local.port }
+            initiate(wanted.connection, wanted.tunnel, local, remote)
+        }
         while !context.handovers.isEmpty { carryOut(context.handovers.removeFirst()) }
     }
 
