@@ -91,8 +91,10 @@ extension Established {
         return expiresAt.advanced(by: .zero - Self.replacementLead(establishedAt, expiresAt))
     }
 
-    /// Make before break: a peer that refuses a rekey would refuse a further CHILD_SA too, but not a new IKE_SA, in
-    /// whose IKE_AUTH there is no key exchange to disagree about. Once that is up, this one is a duplicate.
+    /// Make before break: begins a new IKE_SA, of which this one is a duplicate once it is up.
+    ///
+    /// A peer that refuses a rekey would refuse a further CHILD_SA too, but not a new IKE_SA, in whose IKE_AUTH there is
+    /// no key exchange to disagree about.
     private mutating func askForReplacement(_ common: SACommon, _ context: inout EngineContext) {
         guard isWorking else { return }
         var tunnels = [String]()
