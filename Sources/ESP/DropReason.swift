@@ -59,6 +59,8 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case malformedDecrypted
     /// The inner addresses, protocol or ports are not the SA's (RFC 4301 §5.2).
     case selectorMismatch
+    /// Marked for congestion on the way although its sender knows no ECN (RFC 6040 §4.2).
+    case invalidECN
     /// The device took no packet.
     case deviceWriteFailed
     /// A bounded queue between planes was full.

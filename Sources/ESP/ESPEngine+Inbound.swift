@@ -24,6 +24,8 @@ public struct InboundEntry: Hashable, Sendable {
     public var offset: Int32
     /// Octets of the inner packet.
     public var length: Int32
+    /// DSCP and ECN of its outer header.
+    public var trafficClass: UInt8
     /// How far it came.
     public var state: State
 }
@@ -39,6 +41,7 @@ extension ESPEngine {
         packetAt offset: Int,
         length: Int,
         token: Int,
+        trafficClass: UInt8 = 0,
         in arena: borrowing PacketArena
     ) -> UInt32? {
         guard length >= 8 else {
@@ -63,6 +66,7 @@ extension ESPEngine {
                 token: Int32(truncatingIfNeeded: token),
                 offset: 0,
                 length: 0,
+                trafficClass: trafficClass,
                 state: .pending
             )
         )
@@ -145,8 +149,15 @@ extension ESPEngine {
         guard header.isIPv6 == (nextHeader == 41) else { return .badNextHeader }
         guard inbound[slot].admits(header) else { return .selectorMismatch }
         if let reason = countVolume(slot, octets: header.totalLength) { return reason }
+        var span = arena.mutableSpan
+        let isSound = CongestionNotification.decapsulate(
+            &span,
+            at: start,
+            header: header,
+            outerTrafficClass: openEntries[index].trafficClass
+        )
+        guard isSound else { return .invalidECN }
         if header.ipProtocol == 6 {
-            var span = arena.mutableSpan
             let size = SegmentSizeClamp.segmentSize(forMTU: outbound[slot].innerMTU, isIPv6: header.isIPv6)
             SegmentSizeClamp.apply(&span, at: start, header: header, maximum: size)
         }

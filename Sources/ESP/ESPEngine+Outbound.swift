@@ -8,6 +8,8 @@ public enum OutboundVerdict: Hashable, Sendable {
     case queued
     /// It does not fit; `reply` goes back to the sender.
     case tooBig(mtu: Int)
+    /// It is to be cut into pieces of at most `mtu` octets, which are then to be prepared (RFC 4301 §7, §8.1).
+    case toBeCut(mtu: Int)
     /// It waits for an SA.
     case held
     /// It was dropped and counted.
@@ -33,6 +35,8 @@ extension ESPEngine {
     public static let tailroom = 15 + 2 + 32
     /// The largest ESP packet that UDP over IPv4 can carry.
     static let largestDatagram = 65_507
+    /// What every IPv6 link carries (RFC 8200 §5).
+    private static let leastIPv6MTU = 1280
 
     /// Packets in the outbound batch.
     public var sealCount: Int { sealJobs.count }
@@ -101,11 +105,8 @@ extension ESPEngine {
         let ivLength = outbound[slot].ivLength
         let padLength = -(total + 2) & outbound[slot].blockMask
         let length = 8 + ivLength + total + padLength + 2 + outbound[slot].icvLength
-        if total > mtu, header.dontFragment || length > Self.largestDatagram {
-            drops.count(.tooBig)
-            return .tooBig(mtu: mtu)
-        }
         let mayBeCut = total > mtu
+        if mayBeCut, let refusal = refuseLarge(header, length: length, mtu: mtu) { return refusal }
         if let refusal = takeSequence(slot, octets: total) { return drop(refusal) }
         if header.ipProtocol == 6 {
             var span = arena.mutableSpan
@@ -131,9 +132,30 @@ extension ESPEngine {
             )
         )
         sealEntries.append(
-            SealEntry(slot: Int32(truncatingIfNeeded: slot), trafficClass: 0, mayBeCut: mayBeCut)
+            SealEntry(
+                slot: Int32(truncatingIfNeeded: slot),
+                trafficClass: header.trafficClass,
+                mayBeCut: mayBeCut
+            )
         )
         return .queued
+    }
+
+    /// What is to be done with a packet that does not fit the path, or nil when its outer packet may be cut.
+    private mutating func refuseLarge(_ header: PacketHeader, length: Int, mtu: Int) -> OutboundVerdict? {
+        if header.isIPv6, mtu < Self.leastIPv6MTU {
+            // RFC 2473 §7.1: no IPv6 sender goes below 1280 octets, so the tunnel must carry them in pieces.
+            if header.totalLength <= Self.leastIPv6MTU { return nil }
+            drops.count(.tooBig)
+            return .tooBig(mtu: Self.leastIPv6MTU)
+        }
+        if !header.dontFragment {
+            // Pieces without ports must have an SA too; else the outer packet is cut.
+            if case .protect = spd.action(for: header.ofLaterFragment) { return .toBeCut(mtu: mtu) }
+            if length <= Self.largestDatagram { return nil }
+        }
+        drops.count(.tooBig)
+        return .tooBig(mtu: mtu)
     }
 
     /// Counts the packet and gives it the next number, or says why there is none.

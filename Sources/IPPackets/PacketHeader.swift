@@ -24,9 +24,29 @@ public struct PacketHeader: Sendable {
     public let isLaterFragment: Bool
     /// True when no router may cut the packet; always for IPv6.
     public let dontFragment: Bool
+    /// DSCP and ECN (RFC 2474 §3, RFC 3168 §5).
+    public let trafficClass: UInt8
 
     /// The family.
     @inlinable public var isIPv6: Bool { source.isIPv6 }
+
+    /// The header of a later piece of this packet: its ports cannot be seen.
+    public var ofLaterFragment: PacketHeader { PacketHeader(laterFragmentOf: self) }
+
+    private init(laterFragmentOf whole: PacketHeader) {
+        source = whole.source
+        destination = whole.destination
+        totalLength = whole.totalLength
+        transportOffset = whole.transportOffset
+        ipProtocol = whole.ipProtocol
+        hasPorts = false
+        sourcePort = 0
+        destinationPort = 0
+        isFragment = true
+        isLaterFragment = true
+        dontFragment = whole.dontFragment
+        trafficClass = whole.trafficClass
+    }
 
     /// Reads the packet of at most `length` octets at `offset`, or gives nil when it contradicts itself.
     @inlinable
@@ -53,6 +73,7 @@ public struct PacketHeader: Sendable {
         totalLength = total
         transportOffset = headerLength
         dontFragment = fragment & 0x4000 != 0
+        trafficClass = octets[offset &+ 1]
         isFragment = fragment & 0x3fff != 0
         isLaterFragment = fragment & 0x1fff != 0
         (hasPorts, sourcePort, destinationPort) =
@@ -74,6 +95,7 @@ public struct PacketHeader: Sendable {
         )
         totalLength = total
         dontFragment = true
+        trafficClass = UInt8(truncatingIfNeeded: octets.be16(offset) >> 4)
         let end = offset &+ total
         let chain = ExtensionChain(octets, next: octets[offset &+ 6], at: offset &+ 40, end: end)
         ipProtocol = chain.next
@@ -160,5 +182,13 @@ extension Span<UInt8> {
     @inlinable
     func be64(_ offset: Int) -> UInt64 {
         UInt64(be32(offset)) << 32 | UInt64(be32(offset &+ 4))
+    }
+}
+
+extension MutableSpan<UInt8> {
+    @_lifetime(self: copy self)
+    mutating func put16(_ value: UInt16, at offset: Int) {
+        self[offset] = UInt8(truncatingIfNeeded: value >> 8)
+        self[offset + 1] = UInt8(truncatingIfNeeded: value)
     }
 }

@@ -65,11 +65,3 @@ public enum SegmentSizeClamp {
         return true
     }
 }
-
-extension MutableSpan<UInt8> {
-    @_lifetime(self: copy self)
-    mutating func put16(_ value: UInt16, at offset: Int) {
-        self[offset] = UInt8(truncatingIfNeeded: value >> 8)
-        self[offset + 1] = UInt8(truncatingIfNeeded: value)
-    }
-}

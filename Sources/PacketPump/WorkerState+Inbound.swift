@@ -70,6 +70,7 @@ extension WorkerState {
             packetAt: range.lowerBound,
             length: range.count,
             token: slot,
+            trafficClass: UInt8(truncatingIfNeeded: datagram.traffic_class),
             in: incoming.arena
         )
         guard let unknown, let spi = SPI(unknown), unknownLimit.allows(at: now) else { return }

@@ -66,9 +66,51 @@ extension WorkerState {
             cursor = (start + count + ESPEngine.tailroom + 63) & ~63
         case .tooBig(let mtu):
             answerTooBig(start, count, mtu: mtu, now)
+        case .toBeCut(let mtu):
+            cut(start, count, mtu: mtu, now)
         case .held, .dropped:
             break
         }
+    }
+
+    /// Sends the packet at `start` in pieces.
+    private mutating func cut(_ start: Int, _ count: Int, mtu: Int, _ now: Instant) {
+        // The pieces may need the place of the packet.
+        Self.copy(outgoing, start..<start + count, to: &whole)
+        guard let header = PacketHeader(whole.span, at: 0, length: count),
+            var pieces = IPv4Fragments(header, in: whole.span, at: 0, mtu: mtu)
+        else { return engine.drops.count(.tooBig) }
+        while !pieces.isDone {
+            let start = room(at: now)
+            guard let length = Self.writeNext(&pieces, from: whole, to: &outgoing, at: start) else { return }
+            switch engine.prepare(packetAt: start, length: length, in: &outgoing, at: now) {
+            case .queued:
+                cursor = (start + length + ESPEngine.tailroom + 63) & ~63
+            case .tooBig, .toBeCut:
+                // Pieces without ports may go by an SA that carries less.
+                engine.drops.count(.tooBig)
+            case .held, .dropped:
+                break
+            }
+        }
+    }
+
+    private static func copy(
+        _ source: borrowing PacketArena,
+        _ range: Range<Int>,
+        to target: inout PacketArena
+    ) {
+        target.write(source.span.extracting(range), at: 0)
+    }
+
+    private static func writeNext(
+        _ pieces: inout IPv4Fragments,
+        from source: borrowing PacketArena,
+        to target: inout PacketArena,
+        at start: Int
+    ) -> Int? {
+        var span = target.mutableSpan
+        return pieces.writeNext(from: source.span, to: &span, at: start)
     }
 
     private mutating func answerTooBig(_ start: Int, _ count: Int, mtu: Int, _ now: Instant) {

@@ -34,6 +34,8 @@ struct WorkerState: ~Copyable {
     let device: TunDevice
     let port: UInt16
     var outgoing: PacketArena
+    /// A packet that is being cut.
+    var whole: PacketArena
     var incoming: DatagramBatch
     var udp4: OuterLink
     var udp6: OuterLink
@@ -67,6 +69,7 @@ struct WorkerState: ~Copyable {
         self.device = device
         self.port = port
         outgoing = PacketArena(capacity: 1 << 20)
+        whole = PacketArena(capacity: TunDevice.largestPacket)
         events.reserveCapacity(64)
     }
 

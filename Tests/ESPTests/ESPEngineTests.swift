@@ -209,4 +209,26 @@ struct ESPEngineTests {
         #expect(b.open(sealed) == [inner, inner, inner])
         #expect(!a.hasEvents)
     }
+
+    /// RFC 4303 appendix A: windows of each size, with and without the high half, around its first change.
+    @Test(arguments: [32, 64, 100, 1024, 4096, 8192], [false, true])
+    func windowsOfEachSizeTakeWhatIsLateButNotTooLate(size: Int, esn: Bool) throws {
+        let transform = CipherTransform.null(.hmacSHA256_128)
+        let a = try EngineHost(Fixture.description(isA: true, transform, esn: esn))
+        let b = try EngineHost(Fixture.description(isA: false, transform, esn: esn, replayWindow: size))
+        let start = esn ? UInt64(UInt32.max) - UInt64(size) / 2 : 100_000
+        a.engine.outbound[0].sequence = start
+        b.engine.inbound[0].window = ReplayWindow(size: size, usesESN: esn, top: start)
+        let inner = try Fixture.packet()
+        // Of a row of packets the first two and the newest; the others are lost.
+        var row = [[UInt8]]()
+        for _ in 0..<size + 1 {
+            row.append(contentsOf: a.seal([inner]))
+            if row.count > 3 { row.remove(at: 2) }
+        }
+        #expect(b.open([row[2]]) == [inner])
+        #expect(b.open([row[0]]) == [nil])
+        #expect(b.open([row[1]]) == [inner])
+        #expect(b.open(row) == [nil, nil, nil])
+    }
 }

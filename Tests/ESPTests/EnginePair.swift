@@ -44,11 +44,14 @@ enum Fixture {
         softLimit: SAVolume = SAVolume(),
         limit: SAVolume = SAVolume(),
         inboundKeys: SAKeys? = nil,
-        inboundSPI: UInt32? = nil
+        inboundSPI: UInt32? = nil,
+        encapsulation: Encapsulation = .udp,
+        outer: String = "192.0.2.1",
+        replayWindow: Int = 1024
     ) throws -> ChildSADescription {
         let near = [try selector("10.1.0.0/16"), try selector("fd01::/64")]
         let far = [try selector("10.2.0.0/16"), try selector("fd02::/64")]
-        let end = Endpoint(try #require(IPAddress("192.0.2.1")), 4500)
+        let end = Endpoint(try #require(IPAddress(outer)), 4500)
         let (spiA, spiB) = (0xa000 + id, 0xb000 + id)
         return ChildSADescription(
             id: id,
@@ -62,8 +65,8 @@ enum Fixture {
             outboundKeys: try keys(transform, isA ? 0x80 : 0x40),
             localSelectors: local ?? (isA ? near : far),
             remoteSelectors: remote ?? (isA ? far : near),
-            path: OuterPath(local: end, remote: end, encapsulation: .udp),
-            replayWindow: 1024,
+            path: OuterPath(local: end, remote: end, encapsulation: encapsulation),
+            replayWindow: replayWindow,
             softLimit: softLimit,
             limit: limit
         )
@@ -75,19 +78,20 @@ enum Fixture {
         ipProtocol: UInt8 = 17,
         payload: Int = 20,
         dontFragment: Bool = false,
-        ports: UInt32 = 0x1111_2222
+        ports: UInt32 = 0x1111_2222,
+        trafficClass: UInt8 = 0
     ) throws -> [UInt8] {
         let source = try #require(IPAddress(source))
         let destination = try #require(IPAddress(destination))
         let data = (0..<payload).map { UInt8(truncatingIfNeeded: $0) }
         var writer = ByteWriter()
         if source.bitWidth == 128 {
-            writer.u32(0x6000_0000)
+            writer.u32(0x6000_0000 | UInt32(trafficClass) << 20)
             writer.u16(UInt16(payload + 4))
             writer.u8(ipProtocol)
             writer.u8(64)
         } else {
-            writer.u16(0x4500)
+            writer.u16(0x4500 | UInt16(trafficClass))
             writer.u16(UInt16(24 + payload))
             writer.u32(dontFragment ? 0x4000 : 0)
             writer.u8(64)
@@ -107,26 +111,30 @@ final class EngineHost {
     var engine: ESPEngine
     var arena = PacketArena(capacity: 1 << 20)
     var lastVerdicts = [OutboundVerdict]()
+    var lastSealed = [SealedPacket]()
 
     init(_ descriptions: ChildSADescription..., maximumMTU: Int? = nil) throws {
         engine = ESPEngine(maximumMTU: maximumMTU)
         for description in descriptions { try engine.install(description) }
     }
 
-    /// The ESP packets that become of `packets`.
+    /// The ESP packets that become of `packets`, in pieces if need be.
     func seal(_ packets: [[UInt8]]) -> [[UInt8]] {
         var cursor = 64
         lastVerdicts = []
+        lastSealed = []
         for packet in packets {
             arena.write(packet, at: cursor)
             let verdict = engine.prepare(packetAt: cursor, length: packet.count, in: &arena, at: .zero)
             lastVerdicts.append(verdict)
             cursor += packet.count + 128
+            if case .toBeCut(let mtu) = verdict { cut(packet, mtu, &cursor) }
         }
         engine.sealBatch(in: &arena, at: .zero)
         var result = [[UInt8]]()
         for index in 0..<engine.sealCount {
             let job = engine.sealed(index).job
+            lastSealed.append(engine.sealed(index))
             guard job.status == .done else { continue }
             result.append(arena.octets(Int(job.offset)..<Int(job.offset + job.length)))
         }
@@ -134,13 +142,33 @@ final class EngineHost {
         return result
     }
 
+    private func cut(_ packet: [UInt8], _ mtu: Int, _ cursor: inout Int) {
+        guard let header = PacketHeader(packet.span, at: 0, length: packet.count),
+            var pieces = IPv4Fragments(header, in: packet.span, at: 0, mtu: mtu)
+        else { return }
+        while !pieces.isDone {
+            var piece = [UInt8](repeating: 0, count: mtu)
+            var span = piece.mutableSpan
+            guard let length = pieces.writeNext(from: packet.span, to: &span, at: 0) else { return }
+            arena.write(Array(piece.prefix(length)), at: cursor)
+            lastVerdicts.append(engine.prepare(packetAt: cursor, length: length, in: &arena, at: .zero))
+            cursor += length + 128
+        }
+    }
+
     /// The inner packets that become of ESP packets; nil for each that was dropped.
-    func open(_ packets: [[UInt8]]) -> [[UInt8]?] {
+    func open(_ packets: [[UInt8]], trafficClass: UInt8 = 0) -> [[UInt8]?] {
         var cursor = 64
         var result = [[UInt8]?](repeating: nil, count: packets.count)
         for (token, packet) in packets.enumerated() {
             arena.write(packet, at: cursor)
-            _ = engine.receive(packetAt: cursor, length: packet.count, token: token, in: arena)
+            _ = engine.receive(
+                packetAt: cursor,
+                length: packet.count,
+                token: token,
+                trafficClass: trafficClass,
+                in: arena
+            )
             cursor += packet.count + 128
         }
         engine.openBatch(in: &arena, at: .zero)

@@ -7,43 +7,6 @@ import Testing
 @testable import ESP
 
 struct ForwardingTests {
-    /// The table of what fits 1500 octets, with and without UDP.
-    @Test(arguments: [
-        (CipherTransform.aesGCM16(keyBits: 256), 1446, 1438, 1426),
-        (.aesCBC(keyBits: 128, .hmacSHA1_96), 1438, 1422, 1422),
-        (.aesCBC(keyBits: 256, .hmacSHA256_128), 1438, 1422, 1406),
-        (.aesCBC(keyBits: 256, .hmacSHA384_192), 1422, 1422, 1406),
-    ])
-    func innerMTUIsExact(transform: CipherTransform, plain: Int, udp: Int, ipv6: Int) {
-        func mtu(_ encapsulation: Encapsulation, _ isIPv6: Bool) -> Int {
-            TunnelMTU.innerMTU(
-                path: 1500,
-                outerIsIPv6: isIPv6,
-                encapsulation: encapsulation,
-                transform: transform
-            )
-        }
-        #expect(mtu(.none, false) == plain && mtu(.udp, false) == udp && mtu(.none, true) == ipv6)
-    }
-
-    @Test func largePacketsAreRefusedOnlyWhenTheyMustNotBeCut() throws {
-        let a = try EngineHost(Fixture.description(isA: true))
-        let fitting = try Fixture.packet(payload: 1438 - 24, dontFragment: true)
-        #expect(a.seal([fitting]).map(\.count) == [1472])
-        let large = try Fixture.packet(payload: 1439 - 24, dontFragment: true)
-        #expect(a.seal([large]).isEmpty)
-        #expect(a.lastVerdicts == [.tooBig(mtu: 1438)])
-        let cuttable = try Fixture.packet(payload: 1439 - 24)
-        #expect(a.seal([cuttable]).count == 1)
-        let hopeless = try Fixture.packet(payload: 65_535 - 24)
-        #expect(a.seal([hopeless]).isEmpty)
-        #expect(a.lastVerdicts == [.tooBig(mtu: 1438)])
-        let ipv6 = try EngineHost(Fixture.description(isA: true), maximumMTU: 1280)
-        #expect(try ipv6.seal([Fixture.packet("fd01::1", "fd02::1", payload: 1300)]).isEmpty)
-        #expect(ipv6.lastVerdicts == [.tooBig(mtu: 1280)])
-        #expect(a.drops(.tooBig) == 2)
-    }
-
     private func entry(_ id: UInt32, traps: Bool, remote: String = "10.2.0.0/16") throws -> SPDEntry {
         SPDEntry(
             id: id,
