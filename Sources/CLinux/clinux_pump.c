@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -390,6 +391,16 @@ clinux_flush_result clinux_send_flush(clinux_batch *batch, int fd, int patience_
     }
     batch->count = 0;
     return result;
+}
+
+int clinux_watch_open(int fd) {
+    int watch = epoll_create1(EPOLL_CLOEXEC);
+    if (watch < 0)
+        return -errno;
+    struct epoll_event event = {.events = EPOLLIN};
+    if (epoll_ctl(watch, EPOLL_CTL_ADD, fd, &event) < 0)
+        return close_with(watch);
+    return watch;
 }
 
 int clinux_receive_error(int fd, clinux_outer_error *error) {

@@ -177,9 +177,10 @@ final class IKESocket: @unchecked Sendable {
         self.hasMarker = hasMarker
         self.handler = handler
         batch = try DatagramBatch(slots: 8)
-        source = DispatchSource.makeReadSource(fileDescriptor: descriptor.number, queue: queue)
-        // The descriptor stays open until Dispatch has let go of it.
-        source.setCancelHandler { withExtendedLifetime(descriptor) {} }
+        let watched = try hasMarker ? OuterSocket.watch(descriptor) : descriptor
+        source = DispatchSource.makeReadSource(fileDescriptor: watched.number, queue: queue)
+        // The descriptors stay open until Dispatch has let go of them.
+        source.setCancelHandler { withExtendedLifetime((descriptor, watched)) {} }
         source.setEventHandler { [weak self] in self?.drain() }
         source.resume()
     }

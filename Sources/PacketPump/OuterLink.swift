@@ -32,6 +32,8 @@ enum OuterKind: Int, CaseIterable {
 struct OuterLink: ~Copyable {
     let kind: OuterKind
     let socket: OwnedDescriptor?
+    /// Readable when the socket is, or has an error to tell.
+    let watched: OwnedDescriptor?
     private var whole: SendBatch
     /// Packets that may be cut on the way.
     private var cuttable: SendBatch
@@ -39,6 +41,8 @@ struct OuterLink: ~Copyable {
     init(_ kind: OuterKind, _ socket: OwnedDescriptor?) throws(PumpError) {
         let whole = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.batchCapacity)
         let cuttable = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.batchCapacity)
+        let watched = try socket.map { (socket) throws(PumpError) in try OuterSocket.watch(socket) }
+        self.watched = watched
         self.kind = kind
         self.socket = socket
         self.whole = whole

@@ -65,6 +65,11 @@ enum OuterSocket {
         )
     }
 
+    /// What Dispatch is to watch in place of a socket with an error queue.
+    static func watch(_ socket: OwnedDescriptor) throws(PumpError) -> OwnedDescriptor {
+        OwnedDescriptor(try PumpError.check(clinux_watch_open(socket.number), "watch a socket"))
+    }
+
     private static func options(mark: UInt32, buffer: Int, dontFragment: Bool) -> clinux_socket_options {
         var options = clinux_socket_options()
         options.mark = mark

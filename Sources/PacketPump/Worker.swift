@@ -32,9 +32,9 @@ final class Worker: @unchecked Sendable {
             guard sources.isEmpty else { return }
             watch(state.device.descriptor) { $0.drainDevice() }
             for kind in OuterKind.allCases {
-                guard let socket = state.socket(kind) else { continue }
+                guard let socket = state.socket(kind), let watched = state.watched(kind) else { continue }
                 let number = socket.number
-                watch(socket) { $0.drainSocket(number, kind) }
+                watch(watched) { $0.drainSocket(number, kind) }
             }
             let timer = DispatchSource.makeTimerSource(queue: queue)
             timer.schedule(deadline: .now() + 1, repeating: 1, leeway: .milliseconds(100))

@@ -14,6 +14,8 @@ final class Gateway: Sendable {
     let events = Inbox<PumpEvent>()
     let datagrams = Inbox<OuterDatagram>()
     let strays = Inbox<[UInt8]>()
+    /// Those that the kernel gave to the IKE socket.
+    let errors = Inbox<OuterError>()
 
     init(_ host: NamespaceHost) throws {
         self.host = host
@@ -30,7 +32,10 @@ final class Gateway: Sendable {
             return (ike, try DataPlane(configuration: configuration, rawESP: raw) { events.add($0) })
         }
         ike.setStrayESPHandler { octets, _, _ in strays.add(octets) }
-        ike.setErrorHandler { [pump] in pump.outerError($0) }
+        ike.setErrorHandler { [pump, errors] in
+            errors.add($0)
+            pump.outerError($0)
+        }
     }
 }
 
@@ -48,6 +53,10 @@ struct Lab {
         let router = withRouter ? try NamespaceHost() : nil
         let (middle, far4, far6) =
             router == nil ? (second, "192.0.2", "fd00") : (second, "198.51.100", "fd0f")
+        // Addresses are for use at once.
+        for host in [first, second] + [router].compactMap({ $0 }) {
+            try host.shell("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0")
+        }
         if let router {
             try first.shell("ip link add w0 type veth peer name r0 netns \(router.threadID)")
             try router.shell("ip link add r1 type veth peer name w0 netns \(middle.threadID)")
@@ -78,6 +87,8 @@ struct Lab {
         }
         a.pump.start()
         b.pump.start()
+        for gateway in [a, b] { try gateway.host.waitForLinks() }
+        try router?.waitForLinks()
     }
 
     /// Installs an SA on both sides and waits until it is there.

@@ -175,6 +175,7 @@ struct LivePumpTests {
             try DataPlane(configuration: PumpConfiguration(tunName: "cw0", mark: 0x77)) { _ in }
         }
         again.start()
+        try lab.a.host.waitForLinks()
         let (a, b) = try descriptions(id: 1)
         lab.b.pump.install(b)
         _ = lab.b.pump.counters()

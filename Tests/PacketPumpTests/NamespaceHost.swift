@@ -60,6 +60,15 @@ final class NamespaceHost: @unchecked Sendable {
         }
     }
 
+    /// Waits until the kernel has noticed that all links are up, at most once a second: until then it drops what
+    /// is sent.
+    func waitForLinks() throws {
+        try shell(
+            "for i in $(seq 200); do ip -o link | grep -q 'qdisc noop \\|NO-CARRIER\\|state DOWN' || exit 0; "
+                + "sleep 0.02; done; ip link; exit 1"
+        )
+    }
+
     func end() {
         isDone = true
         wake.signal()
@@ -145,6 +154,9 @@ final class TestSocket: Sendable {
         var value = value
         unsafe setsockopt(descriptor, level, name, &value, 4)
     }
+
+    /// Sets DF and sends what the device takes, whatever the kernel believes of the path: IP_PMTUDISC_PROBE.
+    func ignorePathMTU() { set(isIPv6 ? 23 : 10, 3) }
 
     /// The TOS or traffic class of what is sent from now on.
     func setTrafficClass(_ value: UInt8) { set(isIPv6 ? 67 : 1, Int32(value)) }

@@ -93,6 +93,9 @@ clinux_flush_result clinux_send_flush(clinux_batch *batch, int fd, int patience_
 int clinux_send_one(int fd, const void *octets, size_t count, const clinux_endpoint *local,
                     const clinux_endpoint *remote);
 
+/* A descriptor that is readable while `fd` is, or while its error queue holds something: libdispatch does not tell
+ * of errors alone, and would spin on them. */
+int clinux_watch_open(int fd);
 /* Takes one error from the queue: 1, or 0 when it is empty. */
 int clinux_receive_error(int fd, clinux_outer_error *error);
 
