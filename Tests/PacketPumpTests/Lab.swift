@@ -14,8 +14,6 @@ final class Gateway: Sendable {
     let events = Inbox<PumpEvent>()
     let datagrams = Inbox<OuterDatagram>()
     let strays = Inbox<[UInt8]>()
-    /// Those that the kernel gave to the IKE socket.
-    let errors = Inbox<OuterError>()
 
     init(_ host: NamespaceHost) throws {
         self.host = host
@@ -32,15 +30,14 @@ final class Gateway: Sendable {
             return (ike, try DataPlane(configuration: configuration, rawESP: raw) { events.add($0) })
         }
         ike.setStrayESPHandler { octets, _, _ in strays.add(octets) }
-        ike.setErrorHandler { [pump, errors] in
-            errors.add($0)
-            pump.outerError($0)
-        }
+        ike.setErrorHandler { [pump] in pump.outerError($0) }
     }
 }
 
-/// Two gateways on one wire, 192.0.2.1 and .2, fd00::1 and ::2, with 10.1.0.1, fd01::1 and 10.2.0.1, fd02::1
-/// behind them; or, with a router between them, on two wires:
+/// Two gateways on one wire, or with a router between them on two.
+///
+/// 192.0.2.1, fd00::1 and 192.0.2.2, fd00::2, with 10.1.0.1, fd01::1 and 10.2.0.1, fd02::1 behind them. With the
+/// router:
 ///
 ///     A 192.0.2.1, fd00::1 --- 192.0.2.254, fd00::fe  R  198.51.100.254, fd0f::fe --- B 198.51.100.2, fd0f::2
 struct Lab {

@@ -152,6 +152,7 @@ extension LivePumpTests {
         #expect(lab.a.pump.counters().dropped(.sendFailed) == 0)
     }
 
+    /// Newer kernels give all errors about the shared port to its first socket, others choose by a hash.
     @Test func errorsArriveByWhicheverSocketTheKernelChooses() throws {
         let lab = try narrowLab()
         defer { lab.end() }
@@ -168,8 +169,6 @@ extension LivePumpTests {
             for _ in 0..<200 where learnt(lab) < count { usleep(10_000) }
             #expect(learnt(lab) == count)
         }
-        // The choice is a hash of the addresses.
-        #expect((1..<16).contains(lab.a.errors.all.count))
     }
 
     private func learnt(_ lab: Lab) -> Int {
