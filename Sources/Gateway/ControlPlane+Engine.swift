@@ -200,7 +200,8 @@ extension ControlPlane {
                 engine.handle(.unknownESP(spi, from: remote.address), at: now)
                 warnThrottled("spi", "ESP with unknown SPI \(spi) from \(remote)", at: now)
             case .pathTooBig(let id, let mtu):
-                logger.info("CHILD_SA {\(id)}: the path carries \(mtu) octets")
+                logger.info("CHILD_SA {\(id)}: the path carries \(mtu) octets, it was said")
+                hintPathMTU(childID: id, octets: mtu, at: now)
             case .exhausted(let id):
                 engine.handle(.rekeyChild(id: id), at: now)
             case .installFailed(let id):

@@ -75,10 +75,13 @@ extension ControlPlane {
         guard let ike = engine.snapshots.first(where: { $0.children.contains { $0.id == childID } }) else {
             return
         }
+        // The data plane has lowered it already; a probe shows whether that holds.
+        pathMTUs[childID] = octets
         paths[ike.id]?.hint(octets, at: now)
     }
 
     private func setPathMTU(childID: UInt32, octets: Int) {
         pathMTUs[childID] = octets
+        dataPlane?.setPathMTU(saID: childID, octets: octets)
     }
 }
