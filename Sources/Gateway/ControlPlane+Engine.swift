@@ -26,7 +26,7 @@ extension ControlPlane {
         runSupervisor()
     }
 
-    private func drainOutputs() {
+    func drainOutputs() {
         repeat {
             carryOutOutputs()
             guard let id = uselessIKEs.popLast() else { return }
@@ -110,8 +110,10 @@ extension ControlPlane {
             publishIKE(ike, isUp: true)
             // Its other tunnels can use it now, whatever they were waiting for.
             supervisor.tryNow(ike.connection, forgetsFailures: false, at: now)
-        case .ikeDown(let ike, _):
+        case .ikeDown(let ike, let cause):
             paths[ike.id] = nil
+            // A peer with several addresses may live on at another one.
+            if case .noAnswer = cause { rotation.fails(ike.connection, ike.remote.address) }
             publishIKE(ike, isUp: false)
         case .ikeRekeyed(let old, let new):
             moveSearch(from: old.id, to: new.id)

@@ -106,6 +106,15 @@ extension ControlPlane {
             }
             return
         }
+        // An attempt to where the peer no longer is would be waited for in vain.
+        for ike in engine.snapshots
+        where ike.connection == connection && ike.state == .connecting && ike.isInitiator
+            && !addresses.contains(ike.remote.address)
+        {
+            let cause = DownCause.noConnection("its name stands for another address now")
+            engine.handle(.terminateIKE(id: ike.id, cause: cause), at: now)
+        }
+        drainOutputs()
         supervisor.tryNow(connection, forgetsFailures: true, at: now)
     }
 
@@ -131,9 +140,11 @@ extension ControlPlane {
         for attempt in held {
             guard
                 let connection = description.connections.first(where: { $0.name == attempt.key.connection }),
-                supervisor.entries[attempt.key]?.phase == .connecting
+                let entry = supervisor.entries[attempt.key], entry.phase == .connecting
             else { continue }
-            if attempt.until > now, names.isSettling(connection.remoteAddress.names) {
+            if entry.isHeldDown {
+                supervisor.attemptFailed(attempt.key, cause: .localRequest, at: now)
+            } else if attempt.until > now, names.isSettling(connection.remoteAddress.names) {
                 heldAttempts.append(attempt)
             } else {
                 begin(attempt.key, connection, at: now)

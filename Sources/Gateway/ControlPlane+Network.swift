@@ -14,6 +14,8 @@ extension ControlPlane {
     private static let debounce = Duration.milliseconds(300)
     /// The least time between two looks, so that a flapping interface does not ask all peers all the time.
     private static let interval = Duration.seconds(2)
+    /// Routes alone change all the time where they are learnt: the least time between two questions because of them.
+    private static let routeInterval = Duration.seconds(30)
     /// The ticker comes every second; after a longer gap the machine or the process stood still.
     private static let gap = Duration.seconds(10)
     /// Questions to peers that go out at once; the rest follows with the ticks.
@@ -34,12 +36,14 @@ extension ControlPlane {
 
     private func networkChanged(_ changes: NetlinkMonitor.Changes) {
         guard stopping == nil else { return }
-        let isFirst = networkChanges.isEmpty
+        let isNews = !changes.isSubset(of: networkChanges)
         networkChanges.formUnion(changes)
-        guard isFirst else { return }
+        guard isNews else { return }
         let now = MonotonicClock.now()
-        let due = max(now.advanced(by: Self.debounce), lastReview?.advanced(by: Self.interval) ?? now)
-        networkTimer?.arm(at: due)
+        let earliest =
+            networkChanges == .routesChanged
+            ? lastRouteReview?.advanced(by: Self.routeInterval) : lastReview?.advanced(by: Self.interval)
+        networkTimer?.arm(at: max(now.advanced(by: Self.debounce), earliest ?? now))
     }
 
     private func reviewNetwork() {
@@ -48,6 +52,7 @@ extension ControlPlane {
         let (changes, before) = (networkChanges, network)
         networkChanges = []
         lastReview = now
+        if changes == .routesChanged { lastRouteReview = now }
         do throws(LinuxError) {
             network = try NetworkView(netlink, excluding: description.interfaceName)
         } catch {
@@ -103,6 +108,7 @@ extension ControlPlane {
                 metadata: ["event": "clock-gap"]
             )
             for ike in engine.snapshots where ike.state == .established { checkLiveness(ike.id) }
+            supervisor.tryNow(nil, forgetsFailures: false, at: now)
         }
         askPeers(at: now)
     }

@@ -85,6 +85,7 @@ public actor ControlPlane: DispatchQueueActor {
     var networkTimer: DeadlineTimer?
     var networkChanges: NetlinkMonitor.Changes = []
     var lastReview: Instant?
+    var lastRouteReview: Instant?
     var lastTick: Instant?
     /// By IKE_SA.
     var paths: [UInt32: PathMTUSearch] = [:]
