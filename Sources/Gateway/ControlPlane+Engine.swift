@@ -147,6 +147,12 @@ extension ControlPlane {
 
     private func log(_ event: EngineEvent) {
         let line = EventText(event)
+        // A trial's failure is told once, with its consequences.
+        if case .rekeyFailed(_, let child?, let cause, _) = event, preflight.isRunning(child.id),
+            PreflightText.tellsPolicy(cause)
+        {
+            return
+        }
         // What a stranger can cause is throttled by reason; state changes of verified peers are not.
         if case .attemptFailed(let connection, _, let isInitiator, _, let cause) = event, !isInitiator {
             let reason = "\(connection ?? "-") \(cause.reasonName)"

@@ -1,6 +1,7 @@
 import Cryptography
 import GatewayConfiguration
 import IKECore
+import IKEMessages
 import IKEv2
 import IPsecTypes
 import LinuxIO
@@ -63,16 +64,17 @@ extension ControlPlane {
         _ cause: DownCause,
         at now: Instant
     ) {
-        guard preflight.rekeyFailed(child.id), let (connection, tunnel) = policy(of: ike, child) else {
-            return
-        }
+        guard preflight.rekeyFailed(child.id, tellsPolicy: PreflightText.tellsPolicy(cause)),
+            let (connection, tunnel) = policy(of: ike, child)
+        else { return }
         let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
         let until = child.expiresAt.map { "in \(PreflightText.span(now.duration(to: $0)))" } ?? "one day"
         logger.warning(
             """
             CHILD_SA \(key){\(child.id)}: the trial of a rekey failed: \(cause). The tunnel works for now; \
             \(until) the rekey fails the same way and its traffic stops until a new IKE_SA is up. \
-            We ask for \(PreflightText.groups(tunnel)); \(connection.origin(of: "esp-proposals")) decides here
+            \(connection.origin(of: "esp-proposals")) decides on this side, which asks for \
+            \(PreflightText.groups(tunnel))
             """,
             metadata: [
                 "event": "preflight-failed", "connection": "\(ike.connection)", "peer": "\(ike.remote)",
@@ -99,6 +101,18 @@ enum PreflightText {
             if !names.contains(transform.description) { names.append(transform.description) }
         }
         return names.isEmpty ? "no PFS" : "PFS with " + names.joined(separator: " or ")
+    }
+
+    /// True for a cause that the next rekey will meet as well.
+    static func tellsPolicy(_ cause: DownCause) -> Bool {
+        switch cause {
+        case .peerRefused(.temporaryFailure, _): false
+        case .peerRefused, .noProposalChosen, .tsUnacceptable, .protocolError: true
+        case .localRequest, .shutdown, .policyChanged, .peerDeleted, .replacedByInitialContact, .noAnswer,
+            .authenticationFailed, .noConnection, .halfOpenExpired, .lastChildGone, .lifetimeOver, .duplicate,
+            .exhausted, .localAddressGone, .cryptography:
+            false
+        }
     }
 
     /// `7h 59m`.

@@ -10,12 +10,15 @@ extension ControlPlane {
     /// What is known of the CHILD_SAs of `ikes`.
     func details(of ikes: [IKESASnapshot]) -> [UInt32: ChildDetails] {
         var result: [UInt32: ChildDetails] = [:]
-        for child in ikes.flatMap({ $0.children }) {
-            result[child.id] = ChildDetails(
-                counters: counters[child.id] ?? ChildCounters(),
-                path: children[child.id]?.path,
-                pathMTU: pathMTUs[child.id]
-            )
+        for ike in ikes {
+            for child in ike.children {
+                result[child.id] = ChildDetails(
+                    counters: counters[child.id] ?? ChildCounters(),
+                    path: children[child.id]?.path,
+                    pathMTU: pathMTUs[child.id],
+                    tunnelID: tunnelIDs[TunnelKey(connection: ike.connection, tunnel: child.tunnel)]
+                )
+            }
         }
         return result
     }

@@ -68,12 +68,17 @@ struct PFSPreflight: Sendable {
         return true
     }
 
+    /// True while a trial of this CHILD_SA is under way.
+    func isRunning(_ id: UInt32) -> Bool { trials[id]?.isRunning ?? false }
+
     /// A rekey failed.
     ///
-    /// - Returns: true if it was a trial of ours.
-    mutating func rekeyFailed(_ id: UInt32) -> Bool {
+    /// - Parameter tellsPolicy: the peer refused what we offered; else the next setup tries again.
+    /// - Returns: true if it was a trial of ours that shows what will happen.
+    mutating func rekeyFailed(_ id: UInt32, tellsPolicy: Bool) -> Bool {
         guard let trial = trials[id], trial.isRunning else { return false }
         trials[id] = nil
+        guard tellsPolicy else { return false }
         if failed.count < Self.maximumKnown { failed.insert(trial.fingerprint) }
         return true
     }

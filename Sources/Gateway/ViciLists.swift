@@ -24,6 +24,8 @@ struct ChildDetails: Sendable {
     var path: OuterPath?
     /// What the path was found to carry.
     var pathMTU: Int?
+    /// The number of its tunnel, which a rekey keeps.
+    var tunnelID: UInt32?
 }
 
 /// What is known of one connection beside its configuration.
@@ -145,7 +147,7 @@ enum ViciLists {
         var sa = ViciMessage()
         sa.set("name", child.tunnel)
         sa.set("uniqueid", child.id)
-        sa.set("reqid", child.id)
+        sa.set("reqid", details?.tunnelID ?? child.id)
         sa.set("state", "INSTALLED")
         sa.set("mode", "TUNNEL")
         sa.set("protocol", "ESP")

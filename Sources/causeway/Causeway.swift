@@ -26,7 +26,7 @@ struct Causeway: ParsableCommand {
             Exit codes: 0 done; 1 refused or failed; 2 the daemon cannot be reached; 64 wrong usage.
             """,
         version: commandVersion,
-        subcommands: [Status.self, Up.self, Down.self, Check.self, Reload.self, Version.self]
+        subcommands: [Status.self, Up.self, Down.self, Rekey.self, Check.self, Reload.self, Version.self]
     )
 }
 

@@ -48,6 +48,24 @@ struct Down: ParsableCommand {
     }
 }
 
+struct Rekey: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Replaces the keys of a tunnel, or of a connection's IKE_SA, by new ones now."
+    )
+
+    @OptionGroup var daemon: DaemonOptions
+    @OptionGroup var target: Target
+    @OptionGroup var form: OutputForm
+
+    func run() throws {
+        try daemon.withDaemon { client in
+            try form.report("rekey") { log in
+                try target.carryOut("rekey", tunnel: target.tunnel, client, log)
+            }
+        }
+    }
+}
+
 struct Reload: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Makes the daemon read its configuration again and apply what changed."

@@ -1,4 +1,6 @@
 import Cryptography
+import IKECore
+import IKEMessages
 import IPPackets
 import IPsecTypes
 import Policy
@@ -50,12 +52,27 @@ import Testing
     @Test func aFailureIsToldOnceAProcess() {
         var preflight = preflight()
         preflight.childUp(key, id: 1, fingerprint: "a", at: .zero)
-        let beforeTheTrial = preflight.rekeyFailed(1)
+        let beforeTheTrial = preflight.rekeyFailed(1, tellsPolicy: true)
         _ = preflight.takeDue(at: later)
-        let (inTheTrial, another) = (preflight.rekeyFailed(1), preflight.rekeyFailed(1))
+        let (inTheTrial, another) = (
+            preflight.rekeyFailed(1, tellsPolicy: true), preflight.rekeyFailed(1, tellsPolicy: true)
+        )
         #expect(!beforeTheTrial && inTheTrial && !another)
         preflight.childUp(key, id: 2, fingerprint: "a", at: later)
         #expect(preflight.deadline == nil && preflight.known.isEmpty)
+    }
+
+    @Test func aFailureForAnotherReasonLeavesItToTheNextSetup() {
+        var preflight = preflight()
+        preflight.childUp(key, id: 1, fingerprint: "a", at: .zero)
+        _ = preflight.takeDue(at: later)
+        #expect(preflight.isRunning(1))
+        let isTold = preflight.rekeyFailed(1, tellsPolicy: false)
+        #expect(!isTold && !preflight.isRunning(1))
+        preflight.childUp(key, id: 2, fingerprint: "a", at: later)
+        #expect(preflight.deadline != nil)
+        #expect(PreflightText.tellsPolicy(.peerRefused(.noProposalChosen, hint: "")))
+        #expect(!PreflightText.tellsPolicy(.peerRefused(.temporaryFailure, hint: "")))
     }
 
     @Test func forgetsChildrenThatAreGone() {
