@@ -111,6 +111,15 @@ let package = Package(
                 "GatewayConfiguration",
             ]
         ),
+        .testTarget(
+            name: "SimulatedNetwork",
+            dependencies: [
+                "TestSupport", "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages",
+                "Policy",
+                "IKECore", "IKEv2", "Gateway", heap,
+            ],
+            swiftSettings: strict
+        ),
         .testTarget(name: "ArchitectureTests", dependencies: ["TestSupport"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

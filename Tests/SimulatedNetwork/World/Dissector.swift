@@ -1,0 +1,171 @@
+import Cryptography
+import IKECore
+import IKEMessages
+import IPsecTypes
+import Primitives
+
+@testable import IKEv2
+
+/// A message as the dissector reads it.
+struct Reading: CustomStringConvertible {
+    let header: IKEHeader
+    /// Nil when it could not be decrypted.
+    let payloads: [Payload]?
+
+    var isResponse: Bool { header.isResponse }
+    var all: [Payload] { payloads ?? [] }
+
+    func has(_ type: NotifyType) -> Bool { all.notification(type) != nil }
+
+    /// The SPIs of CHILD_SAs that it deletes.
+    var deletedSPIs: [[UInt8]] {
+        all.flatMap { payload -> [[UInt8]] in
+            guard case .delete(let delete) = payload, delete.securityProtocol == .esp else { return [] }
+            return delete.spis
+        }
+    }
+
+    var deletesIKE: Bool {
+        all.contains { payload in
+            guard case .delete(let delete) = payload else { return false }
+            return delete.securityProtocol == .ike
+        }
+    }
+
+    var offersIKE: Bool {
+        all.securityAssociation?.proposals.contains { $0.securityProtocol == .ike } ?? false
+    }
+
+    var offersChild: Bool {
+        all.securityAssociation?.proposals.contains { $0.securityProtocol == .esp } ?? false
+    }
+
+    var description: String {
+        let kind = header.isResponse ? "response" : "request"
+        let summary = payloads.map { $0.map(Self.summary).joined(separator: " ") } ?? "(not decrypted)"
+        let spis =
+            String(header.initiatorSPI, radix: 16).prefix(4) + "/"
+            + String(header.responderSPI, radix: 16).prefix(4)
+        return "\(spis) \(header.exchange) \(kind) \(header.messageID) [\(summary)]"
+    }
+
+    private static func summary(_ payload: Payload) -> String {
+        switch payload {
+        case .securityAssociation(let sa):
+            let spis = sa.proposals.map { "\($0.securityProtocol):\(Hex.encode($0.spi))" }
+            return "SA(\(spis.joined(separator: ",")))"
+        case .keyExchange(let exchange): return "KE(\(exchange.group))"
+        case .initiatorID: return "IDi"
+        case .responderID: return "IDr"
+        case .authentication: return "AUTH"
+        case .nonce(let octets): return "N(\(Hex.encode(Array(octets.prefix(4))))…)"
+        case .notify(let notify):
+            let spi = notify.spi.isEmpty ? "" : "(\(Hex.encode(notify.spi)))"
+            return "\(notify.type)\(spi)"
+        case .delete(let delete):
+            return delete.securityProtocol == .ike
+                ? "D(IKE)" : "D(\(delete.spis.map { Hex.encode($0) }.joined(separator: ",")))"
+        case .vendorID: return "V"
+        case .initiatorSelectors: return "TSi"
+        case .responderSelectors: return "TSr"
+        case .unknown(let type, _, _): return "payload\(type)"
+        }
+    }
+}
+
+/// Reads what passes by: told the results of all key exchanges, it derives the keys of every IKE_SA.
+struct Dissector {
+    private struct Channel {
+        let suite: IKESuite
+        let keys: IKEKeys
+    }
+
+    private struct ExchangeID: Hashable {
+        let spi: UInt64
+        let isFromInitiator: Bool
+        let messageID: UInt32
+    }
+
+    /// Shared secrets by the responder's public value.
+    private var secrets: [[UInt8]: SecretKey] = [:]
+    /// By the initiator's SPI.
+    private var channels: [UInt64: Channel] = [:]
+    private var initNonces: [UInt64: [UInt8]] = [:]
+    /// CREATE_CHILD_SA requests that replace an IKE_SA: the new SPI and the nonce.
+    private var rekeys: [ExchangeID: (spi: IKESPI, nonce: [UInt8])] = [:]
+
+    mutating func learn(_ result: ComputeResult) {
+        if case .answer(let pair, let secret) = result.outcome { secrets[pair.publicValue] = secret }
+    }
+
+    /// Reads a datagram when it is sent; nil for what is no message.
+    mutating func read(_ octets: [UInt8]) -> Reading? {
+        guard let message = try? ReceivedMessage(parsing: octets) else { return nil }
+        let header = message.header
+        switch message.content {
+        case .clear(let payloads):
+            noteInit(header, payloads)
+            return Reading(header: header, payloads: payloads)
+        case .encrypted(let content):
+            guard let channel = channels[header.initiatorSPI] else {
+                return Reading(header: header, payloads: nil)
+            }
+            let keys = channel.keys
+            let cipher = header.isFromInitiator ? keys.initiatorCipher : keys.responderCipher
+            let payloads = try? content.open(with: cipher, transform: channel.suite.cipher)
+            if let payloads, header.exchange == .createChildSA { noteRekey(header, payloads, channel) }
+            return Reading(header: header, payloads: payloads)
+        }
+    }
+
+    private mutating func noteInit(_ header: IKEHeader, _ payloads: [Payload]) {
+        guard header.exchange == .ikeSAInit, let nonce = payloads.nonce else { return }
+        guard header.isResponse else {
+            initNonces[header.initiatorSPI] = nonce
+            return
+        }
+        guard let initiatorNonce = initNonces[header.initiatorSPI],
+            let suite = payloads.securityAssociation?.proposals.first.flatMap({ IKESuite($0) }),
+            let secret = payloads.keyExchange.flatMap({ secrets[$0.data] }),
+            let initiator = IKESPI(header.initiatorSPI), let responder = IKESPI(header.responderSPI),
+            let keys = try? IKEKeys(
+                suite: suite,
+                sharedSecret: secret,
+                initiatorNonce: initiatorNonce,
+                responderNonce: nonce,
+                initiatorSPI: initiator,
+                responderSPI: responder
+            )
+        else { return }
+        channels[header.initiatorSPI] = Channel(suite: suite, keys: keys)
+    }
+
+    private mutating func noteRekey(_ header: IKEHeader, _ payloads: [Payload], _ old: Channel) {
+        guard let proposal = payloads.securityAssociation?.proposals.first, proposal.securityProtocol == .ike,
+            let nonce = payloads.nonce, let spi = IKESPI(proposal.spi.reduce(0) { $0 << 8 | UInt64($1) })
+        else { return }
+        let id = ExchangeID(
+            spi: header.initiatorSPI,
+            isFromInitiator: header.isFromInitiator != header.isResponse,
+            messageID: header.messageID
+        )
+        guard header.isResponse else {
+            rekeys[id] = (spi, nonce)
+            return
+        }
+        guard let request = rekeys[id], let suite = IKESuite(proposal),
+            let secret = payloads.keyExchange.flatMap({ secrets[$0.data] }),
+            let keys = try? IKEKeys(
+                rekeying: old.keys,
+                oldPRF: old.suite.prf,
+                suite: suite,
+                sharedSecret: secret,
+                initiatorNonce: request.nonce,
+                responderNonce: nonce,
+                initiatorSPI: request.spi,
+                responderSPI: spi
+            )
+        else { return }
+        channels[request.spi.value] = Channel(suite: suite, keys: keys)
+    }
+}
