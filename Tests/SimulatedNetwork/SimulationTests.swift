@@ -56,7 +56,9 @@ import Testing
         )
         let failures = result.failures.sorted { $0.seed < $1.seed }
         for failure in failures.prefix(2) { _ = Self.replay(failure.seed) }
-        for failure in failures.prefix(50) { Issue.record("CAUSEWAY_SEED=\(failure.seed): \(failure.fault)") }
+        for (seed, fault) in failures.prefix(100) {
+            Issue.record("CAUSEWAY_SEED=\(seed): \(fault) (\(Scenario(seed: seed).summary))")
+        }
         #expect(failures.isEmpty)
     }
 
