@@ -118,6 +118,18 @@ struct Dissector {
         }
     }
 
+    /// A protected message with other payloads under the same header, with the right keys; nil without them.
+    func rewrite(_ header: IKEHeader, _ payloads: [Payload]) -> [UInt8]? {
+        guard let channel = channels[header.initiatorSPI] else { return nil }
+        let cipher = header.isFromInitiator ? channel.keys.initiatorCipher : channel.keys.responderCipher
+        // A test's message: its IV lies far from those that the gateways count up.
+        let iv =
+            [0xff, 0xff, 0xff, 0xff]
+            + [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: header.messageID >> $0) }
+        return try? IKEMessage(header: header, payloads: payloads)
+            .sealed(with: cipher, transform: channel.suite.cipher, iv: iv)
+    }
+
     private mutating func noteInit(_ header: IKEHeader, _ payloads: [Payload]) {
         guard header.exchange == .ikeSAInit, let nonce = payloads.nonce else { return }
         guard header.isResponse else {

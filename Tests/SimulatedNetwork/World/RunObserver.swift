@@ -92,7 +92,7 @@ struct RunObserver {
 
     private mutating func excuse(_ from: Int64, _ to: Int64) { excuses.append((from, to)) }
 
-    private static func text(_ event: EngineEvent) -> String {
+    static func text(_ event: EngineEvent) -> String {
         let name = { (ike: IKESASnapshot) in "IKE_SA [\(ike.id)]" }
         let spis = { (child: ChildSASnapshot) in "{\(child.id)} \(child.inboundSPI)/\(child.outboundSPI)" }
         switch event {
