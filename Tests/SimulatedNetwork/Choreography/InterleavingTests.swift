@@ -1,4 +1,6 @@
 import IKECore
+import IKEv2
+import IPsecTypes
 import Primitives
 import Testing
 
@@ -50,6 +52,8 @@ struct Explorer {
     var depth = 6
     /// Packets flow between any two messages.
     var hasTraffic = false
+    /// West's SAs at the beginning.
+    private var before: (ike: UInt64, child: SPI)?
     private(set) var endings = 0
     private(set) var faults: [(fault: String, log: [String])] = []
 
@@ -58,7 +62,13 @@ struct Explorer {
         self.hasTraffic = hasTraffic
     }
 
-    mutating func explore(losses: Int) throws { try visit(collision.begin(), depth, losses) }
+    mutating func explore(losses: Int) throws {
+        let play = try collision.begin()
+        if let ike = play[.west].engine.snapshots.first, let child = ike.children.first {
+            before = (ike.initiatorSPI, child.inboundSPI)
+        }
+        try visit(play, depth, losses)
+    }
 
     private mutating func visit(_ play: Choreography, _ depth: Int, _ losses: Int) throws {
         guard faults.count < 5 else { return }
@@ -78,6 +88,20 @@ struct Explorer {
         }
     }
 
+    /// An SA that both sides wanted to replace and that is still there.
+    private func staleSA(_ play: Choreography) -> String? {
+        guard collision.west == collision.east, let before else { return nil }
+        switch collision.west {
+        case .rekeyChild:
+            let all = play[.west].dataPlane.sas.values
+            return all.contains { $0.inboundSPI == before.child } ? "the CHILD_SA was not rekeyed" : nil
+        case .rekeyIKE:
+            let all = play[.west].engine.snapshots
+            return all.contains { $0.initiatorSPI == before.ike } ? "the IKE_SA was not rekeyed" : nil
+        case .deleteChild, .deleteIKE: return nil
+        }
+    }
+
     private mutating func finish(_ play: Choreography) throws {
         endings += 1
         var play = play
@@ -92,6 +116,7 @@ struct Explorer {
             }
             if fault == nil { fault = causes.first.map { "an IKE_SA went down: \($0)" } }
         }
+        if fault == nil, let stale = staleSA(play) { fault = stale }
         if let fault { faults.append((fault, play.log)) }
     }
 }
