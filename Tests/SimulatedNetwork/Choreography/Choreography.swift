@@ -276,13 +276,14 @@ extension Choreography {
         }
         try passAll()
         try wait(.seconds(12))
+        if let left = GatewayModel.difference(gateways, tunnels: nil, isStrict: true) { return left }
         return ending(children, ikes)
     }
 
     private func ending(_ children: ClosedRange<Int>, _ ikes: ClosedRange<Int>) -> String? {
         if let difference = difference(tunnels: nil) { return difference }
         for side in Side.allCases {
-            let (sas, count) = (self[side].engine.snapshots.count, self[side].dataPlane.count)
+            let (sas, count) = (self[side].engine.snapshots.count, self[side].known.count)
             if !ikes.contains(sas) { return "\(side) has \(sas) IKE_SAs" }
             if !children.contains(count) { return "\(side) has \(count) CHILD_SAs" }
             if count > 0, sender(side) == nil { return "\(side) cannot send" }

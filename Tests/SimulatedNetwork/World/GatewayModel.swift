@@ -49,48 +49,54 @@ struct GatewayModel {
         return effects
     }
 
-    /// What keeps two gateways from being each other's mirror with one IKE_SA and one CHILD_SA for each tunnel.
-    ///
-    /// - Parameter tunnels: nil asks for equality alone: what there is on one side, is on the other.
-    static func difference(_ pair: [GatewayModel], tunnels: Int?) -> String? {
-        for gateway in pair {
-            let all = gateway.engine.snapshots
-            if let odd = all.first(where: { $0.state != .established }) {
-                return "\(gateway.side) has an IKE_SA that is \(odd.state.rawValue)"
-            }
-            if gateway.engine.halfOpenCount != 0 { return "\(gateway.side) has half-open IKE_SAs" }
-            let known = Set(all.flatMap { $0.children.map { $0.id } })
-            let installed = Set(gateway.dataPlane.sas.keys)
-            if known != installed {
-                return
-                    "\(gateway.side): the engine knows \(known.sorted()), installed are \(installed.sorted())"
-            }
-            if let tunnels {
-                if all.count != 1 { return "\(gateway.side) has \(all.count) IKE_SAs" }
-                for index in 0..<tunnels {
-                    let name = PolicyShape.tunnelName(index)
-                    let count = gateway.dataPlane.sas.values.count { $0.tunnel == name }
-                    if count != 1 { return "\(gateway.side) has \(count) CHILD_SAs for \(name)" }
-                    if gateway.dataPlane.sender(of: name) == nil {
-                        return "\(gateway.side) cannot send by \(name)"
-                    }
-                }
-            }
-            if let fault = gateway.dataPlane.faults.first { return "\(gateway.side): \(fault)" }
-        }
-        return mismatch(pair[0], pair[1])
+    /// The SAs that the engine counts as its own; others only receive for a moment longer.
+    var known: [ModelSA] {
+        engine.snapshots.flatMap { $0.children.compactMap { dataPlane.sas[$0.id] } }.sorted { $0.id < $1.id }
     }
 
-    private static func mismatch(_ left: GatewayModel, _ right: GatewayModel) -> String? {
+    /// What keeps two gateways from being each other's mirror with one IKE_SA and one CHILD_SA for each tunnel.
+    ///
+    /// - Parameters:
+    ///   - tunnels: nil asks for equality alone: what there is on one side, is on the other.
+    ///   - isStrict: no SA may be left that only receives for a moment longer.
+    static func difference(_ pair: [GatewayModel], tunnels: Int?, isStrict: Bool = false) -> String? {
+        for gateway in pair {
+            if let difference = gateway.difference(tunnels, isStrict) {
+                return "\(gateway.side) \(difference)"
+            }
+        }
+        let (left, right) = (pair[0], pair[1])
         let names = { (gateway: GatewayModel) in
             gateway.engine.snapshots.map { [$0.initiatorSPI, $0.responderSPI] }.sorted { $0[0] < $1[0] }
         }
         if names(left) != names(right) { return "the IKE_SAs are not the same on both sides" }
-        for mine in left.dataPlane.sas.values.sorted(by: { $0.id < $1.id })
-        where right.dataPlane.sas.values.count(where: { $0.mirrors(mine) }) != 1 {
-            return "CHILD_SA {\(mine.id)} of \(left.side) has no mirror at the other end"
+        let (mine, theirs) = (left.known, right.known)
+        for sa in mine where theirs.count(where: { $0.mirrors(sa) }) != 1 {
+            return "CHILD_SA {\(sa.id)} of \(left.side) has no mirror at the other end"
         }
-        if left.dataPlane.count != right.dataPlane.count { return "\(right.side) has CHILD_SAs of its own" }
+        return mine.count == theirs.count ? nil : "\(right.side) has CHILD_SAs of its own"
+    }
+
+    private func difference(_ tunnels: Int?, _ isStrict: Bool) -> String? {
+        let all = engine.snapshots
+        if let odd = all.first(where: { $0.state != .established }) {
+            return "has an IKE_SA that is \(odd.state.rawValue)"
+        }
+        if engine.halfOpenCount != 0 { return "has half-open IKE_SAs" }
+        if let fault = dataPlane.faults.first { return fault }
+        let known = known
+        if known.count != all.reduce(0, { $0 + $1.children.count }) {
+            return "lacks a CHILD_SA in its data plane"
+        }
+        if isStrict, known.count != dataPlane.count { return "has CHILD_SAs that its engine does not know" }
+        guard let tunnels else { return nil }
+        if all.count != 1 { return "has \(all.count) IKE_SAs" }
+        for index in 0..<tunnels {
+            let name = PolicyShape.tunnelName(index)
+            let count = known.count { $0.tunnel == name }
+            if count != 1 { return "has \(count) CHILD_SAs for \(name)" }
+            if dataPlane.sender(of: name) == nil { return "cannot send by \(name)" }
+        }
         return nil
     }
 }

@@ -18,7 +18,15 @@ struct RunObserver {
     /// Intervals in which a tunnel may be without delivery: somebody was dead or taken for dead.
     private var excuses: [(from: Int64, to: Int64)] = [(0, 5_000)]
     private var oddSince: (at: Int64, why: String)?
+    /// Since when a CHILD_SA has been in a data plane without one of its own kind at the other end.
+    private var alone: [LoneSA: Int64] = [:]
     private var dissector: Dissector?
+
+    private struct LoneSA: Hashable {
+        let side: Side
+        let life: Int
+        let id: UInt32
+    }
 
     init(isTraced: Bool) {
         if isTraced { dissector = Dissector() }
@@ -118,11 +126,13 @@ struct RunObserver {
     // MARK: - Judgement
 
     /// At every second: nothing is broken, and in the calm no transition lasts.
-    mutating func check(_ pair: [GatewayModel], _ scenario: Scenario, _ now: Int64) {
+    mutating func check(_ gateways: [SupervisedGateway], _ scenario: Scenario, _ now: Int64) {
+        let pair = gateways.map { $0.model }
         for gateway in pair {
             if let fault = gateway.dataPlane.faults.first { fail("\(gateway.side): \(fault)", now) }
         }
         guard now >= scenario.calmBegins else { return }
+        checkForOrphans(gateways, now)
         guard let odd = GatewayModel.difference(pair, tunnels: scenario.shapes[0].tunnels) else {
             oddSince = nil
             return
@@ -131,6 +141,24 @@ struct RunObserver {
             fail("\(odd), and nothing has been right since \(Self.text(oddSince.at)) (\(oddSince.why))", now)
         }
         if oddSince == nil { oddSince = (now, odd) }
+    }
+
+    private mutating func checkForOrphans(_ gateways: [SupervisedGateway], _ now: Int64) {
+        var next: [LoneSA: Int64] = [:]
+        for gateway in gateways {
+            let theirs = gateways[gateway.side.other.rawValue].model.dataPlane.sas
+            let known = Set(gateway.model.known.map { $0.id })
+            for (id, sa) in gateway.model.dataPlane.sas
+            where !known.contains(id) || !theirs.values.contains(where: { $0.mirrors(sa) }) {
+                let key = LoneSA(side: gateway.side, life: gateway.life, id: id)
+                let since = alone[key] ?? now
+                next[key] = since
+                if now - since > Self.longestTransition {
+                    fail("CHILD_SA {\(id)} of \(gateway.side) is left over since \(Self.text(since))", now)
+                }
+            }
+        }
+        alone = next
     }
 
     mutating func finish(_ run: Simulation) {

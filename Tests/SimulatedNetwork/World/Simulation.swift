@@ -132,7 +132,7 @@ struct Simulation {
                 let activity = gateways[side.rawValue].takeActivity()
                 if !activity.isEmpty { feed(.activity(activity), side) }
             }
-            observer.check(gateways.map { $0.model }, scenario, now)
+            observer.check(gateways, scenario, now)
             schedule(.second, at: now + 1000)
         }
     }
