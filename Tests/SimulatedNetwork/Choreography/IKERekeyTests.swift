@@ -38,6 +38,7 @@ import Testing
         #expect(play.flight.isEmpty)
         try expectSurvivor(play, of: request, by: side)
         // Message IDs begin anew.
+        try play.wait(.seconds(2))
         play.tell(.checkLiveness(ikeID: try play.ike(side.other).id), side.other)
         #expect(try play.pass(side.other).header.messageID == 0)
         expectRight(&play)

@@ -22,11 +22,12 @@ struct Collision: CustomTestStringConvertible, Sendable {
     var deletesChild: Bool { deeds.contains(.deleteChild) }
     var isRekeyAlone: Bool { !deletesIKE && !deletesChild }
 
-    func begin() throws -> Choreography {
+    func begin(_ holdsJobs: Bool) throws -> Choreography {
         var shape = PolicyShape()
         shape.livenessDelay = .seconds(10)
         if pfs { shape.esp = "aes256gcm16-x25519" }
         var play = try Choreography.established(seed: seed, west: shape)
+        play.holdsJobs = holdsJobs
         for side in Side.allCases {
             switch deeds[side.rawValue] {
             case .rekeyChild: try play.rekeyChild(side)
@@ -52,6 +53,8 @@ struct Explorer {
     var depth = 6
     /// Packets flow between any two messages.
     var hasTraffic = false
+    /// Key exchanges take their time: their ends are ordered like messages.
+    var holdsJobs = false
     /// West's SAs at the beginning.
     private var before: (ike: UInt64, child: SPI)?
     private(set) var endings = 0
@@ -63,7 +66,7 @@ struct Explorer {
     }
 
     mutating func explore(losses: Int) throws {
-        let play = try collision.begin()
+        let play = try collision.begin(holdsJobs)
         if let ike = play[.west].engine.snapshots.first, let child = ike.children.first {
             before = (ike.initiatorSPI, child.inboundSPI)
         }
@@ -72,9 +75,14 @@ struct Explorer {
 
     private mutating func visit(_ play: Choreography, _ depth: Int, _ losses: Int) throws {
         guard faults.count < 5 else { return }
-        guard depth > 0, !play.flight.isEmpty else {
+        guard depth > 0, !play.flight.isEmpty || !play.jobs.isEmpty else {
             try finish(play)
             return
+        }
+        for index in play.jobs.indices {
+            var next = play
+            next.compute(index)
+            try visit(next, depth - 1, losses)
         }
         for index in play.flight.indices {
             var next = play
@@ -139,6 +147,16 @@ struct Explorer {
     @Test(arguments: Collision.all) func everyOrderEndsRightWithOneLoss(_ collision: Collision) throws {
         var explorer = Explorer(collision, hasTraffic: false)
         try explorer.explore(losses: 1)
+        expectRight(explorer)
+    }
+
+    /// Up to eight messages and key exchanges in every order.
+    @Test(arguments: Collision.all.filter { $0.pfs || $0.deeds.contains(.rekeyIKE) })
+    func everyOrderOfSlowKeyExchangesEndsRight(_ collision: Collision) throws {
+        var explorer = Explorer(collision, hasTraffic: true)
+        explorer.holdsJobs = true
+        explorer.depth = 8
+        try explorer.explore(losses: 0)
         expectRight(explorer)
     }
 

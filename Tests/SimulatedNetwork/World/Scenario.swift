@@ -85,12 +85,12 @@ struct Scenario: Sendable {
         }
         // Equal lifetimes without jitter collide at every rekey.
         let collide = chance.happens(0.3)
-        for _ in 0..<1 {
-            west.childLifetime = lifetime(6...15, &chance, jitter: !collide)
-            west.ikeLifetime = lifetime(9...30, &chance, jitter: !collide)
-            east.childLifetime = collide ? west.childLifetime : lifetime(6...15, &chance, jitter: true)
-            east.ikeLifetime = collide ? west.ikeLifetime : lifetime(9...30, &chance, jitter: true)
-        }
+        west.childLifetime = lifetime(6...15, &chance, jitter: !collide)
+        west.ikeLifetime = lifetime(9...30, &chance, jitter: !collide)
+        east.childLifetime = collide ? west.childLifetime : lifetime(6...15, &chance, jitter: true)
+        east.ikeLifetime = collide ? west.ikeLifetime : lifetime(9...30, &chance, jitter: true)
+        // Sometimes both are to bring the tunnels up: two IKE_SAs at first.
+        if chance.happens(0.1) { east.start = .start }
         return [west, east]
     }
 

@@ -227,11 +227,13 @@ struct Simulation {
             let fate = acceptance == nil ? \TrafficSecond.refused : \TrafficSecond.accepted
             ledger.note(fate, packet.from, packet.tunnel, packet.sentAt)
         }
+        let life = gateways[side.rawValue].life
         guard let acceptance else {
             if !packet.isCopy { observer.refused(packet, now) }
+            let news = EngineInput.unknownESP(packet.spi, from: packet.source.address)
+            schedule(.inner(news, side, life: life), at: now + 1)
             return
         }
-        let life = gateways[side.rawValue].life
         if acceptance.isFirst {
             schedule(.inner(.firstInbound(childID: acceptance.id), side, life: life), at: now + 1)
         }

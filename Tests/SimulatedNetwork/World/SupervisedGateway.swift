@@ -78,36 +78,45 @@ struct SupervisedGateway {
         return effects
     }
 
-    /// Tells the supervisor; the answer are IKE_SAs that the control plane would end.
+    /// Tells the supervisor; the answer are IKE_SAs that the control plane ends.
     private mutating func take(_ effects: [GatewayModel.Effect], at now: Instant) -> [UInt32] {
         var useless = [UInt32]()
         for case .event(let event) in effects {
             switch event {
             case .childUp(let ike, let child):
-                supervisor.childUp(TunnelKey(connection: ike.connection, tunnel: child.tunnel))
+                supervisor.childUp(Self.key(ike, child.tunnel), id: child.id, at: now)
+            case .childRekeyed(let ike, let old, let new):
+                supervisor.childRekeyed(Self.key(ike, new.tunnel), old: old.id, new: new.id, at: now)
             case .childDown(let ike, let child, let cause):
-                let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
-                supervisor.childDown(key, cause: cause, at: now)
-                if ike.children.isEmpty, ike.state == .established { useless.append(ike.id) }
+                supervisor.childDown(Self.key(ike, child.tunnel), id: child.id, cause: cause, at: now)
+                if isUseless(ike) { useless.append(ike.id) }
             case .attemptFailed(let connection, let tunnel, let isInitiator, _, let cause):
                 guard let connection, let tunnel, isInitiator else { continue }
-                supervisor.attemptFailed(
-                    TunnelKey(connection: connection, tunnel: tunnel),
-                    cause: cause,
-                    at: now
-                )
+                let key = TunnelKey(connection: connection, tunnel: tunnel)
+                supervisor.attemptFailed(key, cause: cause, at: now)
             case .childFailed(let ike, let tunnel, let cause):
-                guard let tunnel, ike.isInitiator else { continue }
-                supervisor.attemptFailed(
-                    TunnelKey(connection: ike.connection, tunnel: tunnel),
-                    cause: cause,
-                    at: now
-                )
-            case .ikeUp, .ikeDown, .ikeRekeyed, .childRekeyed, .rekeyFailed, .pathProbed, .progress:
+                guard let tunnel,
+                    let failures = supervisor.attemptFailed(Self.key(ike, tunnel), cause: cause, at: now)
+                else { continue }
+                let isRefused =
+                    failures.isMultiple(of: 2) && ike.children.isEmpty && ike.state == .established
+                if isRefused || isUseless(ike) { useless.append(ike.id) }
+            case .ikeUp(let ike):
+                supervisor.tryNow(ike.connection, forgetsFailures: false, at: now)
+            case .ikeDown, .ikeRekeyed, .rekeyFailed, .pathProbed, .progress:
                 continue
             }
         }
         return useless
+    }
+
+    private static func key(_ ike: IKESASnapshot, _ tunnel: String) -> TunnelKey {
+        TunnelKey(connection: ike.connection, tunnel: tunnel)
+    }
+
+    /// An IKE_SA without children stays only for a tunnel that shall come up in it.
+    private func isUseless(_ ike: IKESASnapshot) -> Bool {
+        ike.children.isEmpty && ike.state == .established && !supervisor.lacksTunnel(ike.connection)
     }
 
     // MARK: - Data
