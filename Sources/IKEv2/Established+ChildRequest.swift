@@ -164,7 +164,12 @@ extension Established {
         }
         guard !exchange.isCancelled, closing == nil, let nonce = exchange.offer?.nonce else {
             context.release(spi)
-            guard closing == nil else { return sendNext(common, &context) }
+            if let closing {
+                if case .createChild(let name) = exchange.task {
+                    context.report(.childFailed(snapshot(common), tunnel: name, cause: closing))
+                }
+                return sendNext(common, &context)
+            }
             return enqueue(.deleteChildren([spi]), common, &context)
         }
         let nonces = (initiator: nonce, responder: responderNonce)
@@ -263,6 +268,7 @@ extension Established {
         if let spi = exchange.offer?.inboundSPI { context.release(spi) }
         if let lost = exchange.lostRival {
             context.report(.childDown(snapshot(common), lost, cause: .peerDeleted))
+            deleteSuperseded(by: exchange)
         }
         switch exchange.task {
         case .createChild(let name):
@@ -277,7 +283,7 @@ extension Established {
             guard let index = children.firstIndex(where: { $0.id == id }), children[index].isCurrent else {
                 break
             }
-            if case .peerRefused(.childSANotFound, _) = cause {
+            if case .peerRefused(.childSANotFound, _) = cause, !isUnconfirmed(children[index]) {
                 let child = children.remove(at: index)
                 release(child, cause, common, &context)
                 break
@@ -302,6 +308,22 @@ extension Established {
         default: break
         }
         return sendNext(common, &context)
+    }
+
+    /// True for a CHILD_SA that the peer has perhaps not made yet: our response to its request may be lost. Then what
+    /// it replaces is still there.
+    private func isUnconfirmed(_ child: ChildSA) -> Bool {
+        guard !child.isOurs, !child.isSending else { return false }
+        return children.contains { $0.role == .superseded && $0.snapshot.tunnel == child.snapshot.tunnel }
+    }
+
+    /// Nothing takes over from what our rekey was to replace, and the peer leaves it to us to delete it.
+    private mutating func deleteSuperseded(by exchange: OwnExchange) {
+        guard case .rekeyChild(let id) = exchange.task,
+            let old = children.first(where: { $0.id == id && $0.role == .superseded })
+        else { return }
+        setRole(.deleting, of: id)
+        waiting.append(.deleteChildren([old.snapshot.inboundSPI]))
     }
 }
 

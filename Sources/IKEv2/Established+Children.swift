@@ -142,6 +142,7 @@ extension Established {
         let child = children.remove(at: index)
         if active?.task == .rekeyChild(id: id) { active?.isCancelled = true }
         release(child, cause, common, &context)
+        if child.isSending, !child.isCurrent { useCurrent(of: child.snapshot.tunnel, &context) }
         closingChildren[child.snapshot.outboundSPI] = child.snapshot.inboundSPI
         return enqueue(.deleteChildren([child.snapshot.inboundSPI]), common, &context)
     }

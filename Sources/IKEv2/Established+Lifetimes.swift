@@ -20,8 +20,8 @@ extension Established {
         consider(replacementDue)
         for child in children {
             consider(child.abandonedAt)
+            if child.role != .deleting { consider(child.snapshot.expiresAt) }
             guard child.isCurrent else { continue }
-            consider(child.snapshot.expiresAt)
             consider(rekeyDue(child))
             if isWorking { consider(child.replacementDue) }
         }
@@ -162,12 +162,13 @@ extension Established {
         retired.removeAll { $0.until <= now }
         let over = children.filter { child in
             (child.abandonedAt.map { $0 <= now } ?? false)
-                || (child.isCurrent && child.snapshot.expiresAt.map { $0 <= now } ?? false)
+                || (child.role != .deleting && child.snapshot.expiresAt.map { $0 <= now } ?? false)
         }
         for child in over {
             guard child.isCurrent else {
                 children.removeAll { $0.id == child.id }
                 release(child, .lifetimeOver(lastFailure: nil), common, &context)
+                if child.isSending { useCurrent(of: child.snapshot.tunnel, &context) }
                 if case .close = enqueue(.deleteChildren([child.snapshot.inboundSPI]), common, &context) {
                     return .close
                 }

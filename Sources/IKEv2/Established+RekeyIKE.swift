@@ -239,6 +239,22 @@ struct Inheritance {
     let closingChildren: [SPI: SPI]
     let waiting: Deque<OwnExchange.Task>
     let predecessor: IKESASnapshot
+
+    /// There is nobody to take over: all of it ends.
+    func dissolve(_ context: inout EngineContext) {
+        var ike = predecessor
+        ike.state = .deleting
+        ike.children = []
+        for child in retired { Established.remove(child.snapshot, &context) }
+        for child in children {
+            Established.remove(child.snapshot, &context)
+            if child.isCurrent { context.report(.childDown(ike, child.snapshot, cause: .peerDeleted)) }
+        }
+        for case .createChild(let tunnel) in waiting {
+            context.report(.childFailed(ike, tunnel: tunnel, cause: .peerDeleted))
+        }
+        context.report(.ikeDown(ike, cause: .peerDeleted))
+    }
 }
 
 /// What an IKE_SA wants of another one; the engine carries it out.

@@ -221,6 +221,9 @@ extension Established {
         active = nil
         if let spi = exchange.offer?.inboundSPI { context.release(spi) }
         if let rival = exchange.rival { handOver(to: rival.spi, common, &context) }
+        if let lost = exchange.lostRival {
+            context.report(.childDown(snapshot(common), lost, cause: cause))
+        }
         if case .createChild(let tunnel) = exchange.task, !exchange.isCancelled {
             context.report(.childFailed(snapshot(common), tunnel: tunnel, cause: cause))
         }

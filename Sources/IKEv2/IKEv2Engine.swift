@@ -287,6 +287,11 @@ public struct IKEv2Engine {
     private mutating func carryOut(_ handover: Handover) {
         switch handover {
         case .inherit(let spi, let inheritance):
+            guard case .established = sas[spi]?.state else {
+                // The peer deleted it, and its predecessor is going as well.
+                inheritance.dissolve(&context)
+                return
+            }
             update(spi) { sa, context in
                 sa.withEstablished(&context) { state, common, context in
                     state.inherit(inheritance, common, &context)
