@@ -26,7 +26,7 @@ help:
 	@echo "make build          programs and tests, release"
 	@echo "make demo           a tunnel to strongSwan in namespaces; KEEP=1 leaves it up, make demo-down ends it"
 	@echo "make test           everything: build, lint, units, interop; at most 40 minutes"
-	@echo "make test-long      sanitizer builds, the same, then the interop cases five times more"
+	@echo "make test-long      sanitizer builds, the same, then the interop cases five times more, 100,000 simulated runs"
 	@echo "make interop-tests  the interop cases alone; CASES='nat* no-leak' chooses"
 	@echo "make bench          throughput and CPU next to strongSwan's userspace ESP"
 	@echo "make install        programs, manual pages, systemd files (PREFIX, DESTDIR); make uninstall"
@@ -53,12 +53,14 @@ demo-down:
 test: deps
 	@SWIFT="$(SWIFT)" $(PYTHON) Tests/Interop/suite.py
 
-# Sanitizer builds of the unit and simulator tests first.
+# Sanitizer builds of the unit and simulator tests first, a hundred thousand simulated runs last.
+# One run again: CAUSEWAY_SEED=n swift test ... --filter SimulationTests.
 # Without leak detection: it takes lazily made globals for leaks.
 test-long:
-	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-address --disable-xctest
-	$(SWIFT) test --sanitize=thread --scratch-path .build-thread --disable-xctest
+	CAUSEWAY_SEEDS=200 ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-address --disable-xctest
+	CAUSEWAY_SEEDS=200 $(SWIFT) test --sanitize=thread --scratch-path .build-thread --disable-xctest
 	@SWIFT="$(SWIFT)" $(PYTHON) Tests/Interop/suite.py --long
+	CAUSEWAY_SEEDS=100000 $(SWIFT) test $(TESTABLE) --skip-build --disable-xctest --filter SimulationTests
 
 # Not made here: `make test` has built them, and a build of its own would have other flags.
 interop-tests:

@@ -37,6 +37,8 @@ struct Simulation {
     private(set) var ledger: TrafficLedger
     var observer: RunObserver
     private var now: Int64 = 0
+    /// When each gateway wants to be called.
+    private var due: [Int64] = [0, 0]
     private var queue = Heap<Entry>()
     private var order = 0
     private var chance: Chance
@@ -91,29 +93,20 @@ struct Simulation {
 
     /// The next thing that happens; false at the end.
     private mutating func step() -> Bool {
-        var due: (at: Int64, side: Side)?
-        for side in Side.allCases {
-            guard let deadline = gateways[side.rawValue].deadline else { continue }
-            let at = max(now, time(deadline, side))
-            if at < due?.at ?? .max { due = (at, side) }
-        }
-        if let next = queue.min, next.at <= due?.at ?? .max {
+        let side: Side = due[0] <= due[1] ? .west : .east
+        let dueAt = max(now, due[side.rawValue])
+        if let next = queue.min, next.at <= dueAt {
             guard next.at <= scenario.ends else { return false }
             queue.removeMin()
             now = next.at
             happen(next.occurrence)
             return true
         }
-        guard let due, due.at <= scenario.ends else { return false }
-        now = due.at
-        feed(.timeout, due.side)
-        if let again = gateways[due.side.rawValue].deadline, time(again, due.side) <= now,
-            gateways[due.side.rawValue].model.engine.deadline.map({ time($0, due.side) <= now }) ?? false
-        {
-            observer.fail(
-                "\(due.side): the deadline \(time(again, due.side)) stays although its time has come",
-                now
-            )
+        guard dueAt <= scenario.ends else { return false }
+        now = dueAt
+        feed(.timeout, side)
+        if let again = gateways[side.rawValue].model.engine.deadline, time(again, side) <= now {
+            observer.fail("\(side): the deadline \(time(again, side)) stays although its time has come", now)
         }
         return true
     }
@@ -152,6 +145,11 @@ struct Simulation {
         let at = instant(side)
         carryOut(gateways[side.rawValue].handle(input, at: at), side)
         carryOut(gateways[side.rawValue].supervise(at: at, local: network.address(of: side)), side)
+        noteDeadline(of: side)
+    }
+
+    private mutating func noteDeadline(of side: Side) {
+        due[side.rawValue] = gateways[side.rawValue].deadline.map { time($0, side) } ?? .max
     }
 
     private mutating func carryOut(_ effects: [GatewayModel.Effect], _ side: Side) {
@@ -195,6 +193,7 @@ struct Simulation {
             guard let packet = gateways[side.rawValue].packet(tunnel, at: now, instant(side)) else {
                 ledger.note(\.unsent, side, tunnel, now)
                 observer.lackedSA(side, tunnel, now)
+                noteDeadline(of: side)
                 continue
             }
             send(packet)
@@ -246,6 +245,7 @@ struct Simulation {
 
     private mutating func befall(_ incident: Incident) {
         observer.note(incident, now)
+        defer { for side in Side.allCases { noteDeadline(of: side) } }
         switch incident {
         case .crash(let side): gateways[side.rawValue].crash()
         case .restart(let side):

@@ -7,7 +7,9 @@ import Primitives
 @testable import Gateway
 
 /// A gateway as the daemon makes it: engine, data plane and supervisor, driven as the control plane drives them.
-struct SupervisedGateway {
+///
+/// A class, so that asking it something does not copy its engine.
+final class SupervisedGateway {
     private(set) var model: GatewayModel
     private(set) var supervisor: Supervisor
     /// Counts the lives of the gateway: what a former life began reaches none after it.
@@ -34,7 +36,7 @@ struct SupervisedGateway {
     var side: Side { model.side }
     var canWork: Bool { isRunning && !isSuspended }
 
-    private mutating func setTunnels(at now: Instant) {
+    private func setTunnels(at now: Instant) {
         let keys = (0..<shape.tunnels).map { Self.key($0) }
         supervisor.setTunnels(keys.map { ($0, shape.start, true) }, at: now)
     }
@@ -49,7 +51,7 @@ struct SupervisedGateway {
         return [model.engine.deadline, supervisor.deadline].compactMap { $0 }.min()
     }
 
-    mutating func handle(_ input: EngineInput, at now: Instant) -> [GatewayModel.Effect] {
+    func handle(_ input: EngineInput, at now: Instant) -> [GatewayModel.Effect] {
         var effects = model.handle(input, at: now)
         var useless = take(effects, at: now)
         while let id = useless.popLast() {
@@ -61,7 +63,7 @@ struct SupervisedGateway {
     }
 
     /// Initiates what the supervisor finds due.
-    mutating func supervise(at now: Instant, local: IPAddress) -> [GatewayModel.Effect] {
+    func supervise(at now: Instant, local: IPAddress) -> [GatewayModel.Effect] {
         guard canWork else { return [] }
         var effects = [GatewayModel.Effect]()
         for key in supervisor.takeDue(at: now) {
@@ -79,7 +81,7 @@ struct SupervisedGateway {
     }
 
     /// Tells the supervisor; the answer are IKE_SAs that the control plane ends.
-    private mutating func take(_ effects: [GatewayModel.Effect], at now: Instant) -> [UInt32] {
+    private func take(_ effects: [GatewayModel.Effect], at now: Instant) -> [UInt32] {
         var useless = [UInt32]()
         for case .event(let event) in effects {
             switch event {
@@ -121,20 +123,20 @@ struct SupervisedGateway {
 
     // MARK: - Data
 
-    mutating func packet(_ tunnel: Int, at now: Int64, _ instant: Instant) -> ModelPacket? {
+    func packet(_ tunnel: Int, at now: Int64, _ instant: Instant) -> ModelPacket? {
         let packet = model.dataPlane.packet(tunnel, from: side, at: now)
         if packet == nil { supervisor.trigger(Self.key(tunnel), at: instant) }
         return packet
     }
 
-    mutating func accept(_ packet: ModelPacket, at now: Instant) -> ModelDataPlane.Acceptance? {
+    func accept(_ packet: ModelPacket, at now: Instant) -> ModelDataPlane.Acceptance? {
         let acceptance = model.dataPlane.accept(packet)
         if let acceptance { active[acceptance.id] = now }
         return acceptance
     }
 
     /// What the control plane collects once a second.
-    mutating func takeActivity() -> [UInt32: Instant] {
+    func takeActivity() -> [UInt32: Instant] {
         defer { active = [:] }
         return active.filter { model.dataPlane.sas[$0.key] != nil }
     }
@@ -142,7 +144,7 @@ struct SupervisedGateway {
     // MARK: - Life and death
 
     /// All state is lost.
-    mutating func crash() {
+    func crash() {
         isRunning = false
         isSuspended = false
         backlog = []
@@ -150,7 +152,7 @@ struct SupervisedGateway {
         life += 1
     }
 
-    mutating func restart(at now: Instant) {
+    func restart(at now: Instant) {
         guard !isRunning else { return }
         isRunning = true
         let seed = seed &+ UInt64(life) &* 0x1_0001
@@ -159,13 +161,13 @@ struct SupervisedGateway {
         setTunnels(at: now)
     }
 
-    mutating func suspend() { isSuspended = isRunning }
+    func suspend() { isSuspended = isRunning }
 
-    mutating func queue(_ input: EngineInput) {
+    func queue(_ input: EngineInput) {
         if backlog.count < Self.longestBacklog { backlog.append(input) }
     }
 
-    mutating func resume() -> [EngineInput] {
+    func resume() -> [EngineInput] {
         isSuspended = false
         defer { backlog = [] }
         return backlog
