@@ -240,6 +240,11 @@ struct Inheritance {
     let waiting: Deque<OwnExchange.Task>
     let predecessor: IKESASnapshot
 
+    /// By which the engine knew the predecessor.
+    var localSPI: IKESPI? {
+        IKESPI(predecessor.isInitiator ? predecessor.initiatorSPI : predecessor.responderSPI)
+    }
+
     /// There is nobody to take over: all of it ends.
     func dissolve(_ context: inout EngineContext) {
         var ike = predecessor

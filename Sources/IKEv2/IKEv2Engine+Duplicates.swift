@@ -61,9 +61,56 @@ extension IKEv2Engine {
             else { continue }
             let carried = Set(kept.children.filter { $0.isCurrent }.map { $0.snapshot.tunnel })
             guard lost.children.allSatisfy({ !$0.isCurrent || carried.contains($0.snapshot.tunnel) }) else {
+                // Its tunnels may still be coming up.
+                let later = context.now.advanced(by: Self.ownGrace)
+                duplicates.append(Duplicate(loser: duplicate.loser, winner: duplicate.winner, dueAt: later))
                 continue
             }
-            update(duplicate.loser) { sa, context in sa.terminate(.duplicate, &context) }
+            update(duplicate.loser) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    state.giveWay(to: kept.children, common, &context)
+                }
+            }
         }
+    }
+
+    /// An IKE_SA was rekeyed: what is said of it holds for its successor.
+    mutating func renameDuplicates(_ old: IKESPI?, _ new: IKESPI) {
+        for (index, duplicate) in duplicates.enumerated()
+        where duplicate.loser == old || duplicate.winner == old {
+            duplicates[index] = Duplicate(
+                loser: duplicate.loser == old ? new : duplicate.loser,
+                winner: duplicate.winner == old ? new : duplicate.winner,
+                dueAt: duplicate.dueAt
+            )
+        }
+    }
+}
+
+extension Established {
+    /// Ends for the sake of another IKE_SA: that one's CHILD_SAs send from now on, ours receive what is under way.
+    fileprivate mutating func giveWay(
+        to winners: [ChildSA],
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        for child in winners where child.isCurrent && child.isSending {
+            context.emit(.useForSending(childID: child.id))
+        }
+        let all = children
+        children = []
+        let until = context.now.advanced(by: RetiredChild.grace)
+        let transition = terminate(.duplicate, common, &context)
+        for child in all {
+            if child.isCurrent {
+                context.report(.childDown(snapshot(common), child.snapshot, cause: .duplicate))
+            }
+            if case .close = transition {
+                Self.remove(child.snapshot, &context)
+            } else {
+                retired.append(RetiredChild(snapshot: child.snapshot, until: until))
+            }
+        }
+        return transition
     }
 }

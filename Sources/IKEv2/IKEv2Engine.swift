@@ -287,6 +287,7 @@ public struct IKEv2Engine {
     private mutating func carryOut(_ handover: Handover) {
         switch handover {
         case .inherit(let spi, let inheritance):
+            renameDuplicates(inheritance.localSPI, spi)
             guard case .established = sas[spi]?.state else {
                 // The peer deleted it, and its predecessor is going as well.
                 inheritance.dissolve(&context)
