@@ -51,7 +51,7 @@ extension ControlPlane {
             case .install(let installation):
                 let sa = installation.description
                 let key = TunnelKey(connection: sa.connection, tunnel: sa.tunnel)
-                children[sa.id] = InstalledChild(key: key, path: sa.path)
+                children[sa.id] = InstalledChild(key: key, path: sa.path, ikeID: installation.ikeID)
                 dataPlane?.install(sa, sends: installation.sendsAtOnce)
             case .useForSending(let id):
                 dataPlane?.useForSending(saID: id)
@@ -116,7 +116,7 @@ extension ControlPlane {
             if case .noAnswer = cause { rotation.fails(ike.connection, ike.remote.address) }
             publishIKE(ike, isUp: false)
         case .ikeRekeyed(let old, let new):
-            moveSearch(from: old.id, to: new.id)
+            moveSearch(from: old.id, to: new)
             publishIKERekey(old: old, new: new)
         case .rekeyFailed(let ike, let child?, let cause, _): notePreflightFailure(ike, child, cause, at: now)
         case .pathProbed(let ike, let octets, let arrived):
@@ -259,12 +259,21 @@ extension ControlPlane {
         }
     }
 
+    /// A peer that answers what we send is heard within this.
+    private static let silence = Duration.seconds(3)
+
     private func take(_ snapshot: PumpCounters) {
         isCounting = false
         pumpDrops = snapshot.drops
+        let now = MonotonicClock.now()
         var activity: [UInt32: Instant] = [:]
         for (id, sa) in snapshot.perSA where children[id] != nil {
             if let last = sa.lastIn, last != counters[id]?.lastIn { activity[id] = last }
+            if let out = sa.lastOut, out.advanced(by: Self.silence) > now,
+                sa.lastIn.map({ $0.advanced(by: Self.silence) < out }) ?? false
+            {
+                suspectBlackHole(childID: id, at: now)
+            }
             counters[id] = ChildCounters(
                 packetsIn: sa.packetsIn,
                 octetsIn: sa.octetsIn,

@@ -84,8 +84,10 @@ extension ControlPlane {
 
     /// Asks the peer of an IKE_SA whether it is there; many questions are spread over the next ticks.
     func checkLiveness(_ id: UInt32) {
+        let now = MonotonicClock.now()
         if questionIDs.insert(id).inserted { questions.append(id) }
-        askPeers(at: MonotonicClock.now())
+        confirmPathMTU(id, at: now)
+        askPeers(at: now)
     }
 
     /// Lets a bounded number of questions out.

@@ -15,6 +15,8 @@ extension ControlPlane {
     private static let firstProbeAfter = Duration.seconds(1)
     /// Probes that begin in one second; a probe is three datagrams at most.
     private static let probesAtOnce = 64
+    /// Traffic in one direction alone is no black hole, and asks no more often than this.
+    private static let suspicionInterval = Duration.seconds(30)
     /// What the engine can send at once.
     private static let largestProbe = 9_000
 
@@ -42,7 +44,9 @@ extension ControlPlane {
         var entropy = SystemEntropy()
         let result = paths[ike.id]?.answered(octets, arrived: arrived, at: now, entropy: &entropy)
         if let result = result ?? nil {
-            logger.info(
+            let isFinal = paths[ike.id]?.phase == .complete
+            logger.log(
+                level: isFinal ? .info : .debug,
                 "IKE_SA \(ike.connection)[\(ike.id)]: the path to \(ike.remote) carries \(result) octets",
                 metadata: ["event": "path-mtu", "connection": "\(ike.connection)", "peer": "\(ike.remote)"]
             )
@@ -58,26 +62,34 @@ extension ControlPlane {
     }
 
     /// An IKE_SA took over from another on the same path.
-    func moveSearch(from old: UInt32, to new: UInt32) {
-        paths[new] = paths.removeValue(forKey: old)
+    func moveSearch(from old: UInt32, to new: IKESASnapshot) {
+        paths[new.id] = paths.removeValue(forKey: old)
+        for child in new.children { children[child.id]?.ikeID = new.id }
     }
 
     /// The peer is somewhere else now.
     func restartPathMTUSearch(childID: UInt32, at now: Instant) {
-        guard let ike = engine.snapshots.first(where: { $0.children.contains { $0.id == childID } }) else {
-            return
-        }
-        paths[ike.id]?.restart(at: now)
+        guard let ikeID = children[childID]?.ikeID else { return }
+        paths[ikeID]?.restart(at: now)
+    }
+
+    /// The path of an IKE_SA may be another one.
+    func confirmPathMTU(_ ikeID: UInt32, at now: Instant) {
+        paths[ikeID]?.confirm(unlessWithin: .zero, at: now)
+    }
+
+    /// We send and hear nothing: perhaps large packets are lost where nobody tells us.
+    func suspectBlackHole(childID: UInt32, at now: Instant) {
+        guard let ikeID = children[childID]?.ikeID else { return }
+        paths[ikeID]?.confirm(unlessWithin: Self.suspicionInterval, at: now)
     }
 
     /// A router, or our own device, refused a packet of this CHILD_SA as too large.
     func hintPathMTU(childID: UInt32, octets: Int, at now: Instant) {
-        guard let ike = engine.snapshots.first(where: { $0.children.contains { $0.id == childID } }) else {
-            return
-        }
+        guard let ikeID = children[childID]?.ikeID else { return }
         // The data plane has lowered it already; a probe shows whether that holds.
         pathMTUs[childID] = octets
-        paths[ike.id]?.hint(octets, at: now)
+        paths[ikeID]?.hint(octets, at: now)
     }
 
     private func setPathMTU(childID: UInt32, octets: Int) {

@@ -42,6 +42,7 @@ public actor ControlPlane: DispatchQueueActor {
     struct InstalledChild {
         let key: TunnelKey
         var path: OuterPath
+        var ikeID: UInt32
     }
 
     /// Runs the actor on the control queue.

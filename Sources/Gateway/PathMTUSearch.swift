@@ -54,6 +54,7 @@ struct PathMTUSearch: Equatable, Sendable {
     private var probe: Probe?
     private var nextAt: Instant
     private var raiseAt: Instant?
+    private var lastArrival: Instant?
     /// What a router said, until a probe showed whether that is true.
     private var hinted: Int?
 
@@ -103,6 +104,7 @@ struct PathMTUSearch: Equatable, Sendable {
         var isRefuted = false
         if arrived {
             losses = 0
+            lastArrival = now
             isRefuted = hinted.map { octets > $0 } ?? false
             hinted = nil
             confirmed = max(confirmed ?? octets, octets)
@@ -121,6 +123,15 @@ struct PathMTUSearch: Equatable, Sendable {
         hinted = max(Self.smallest, octets)
         candidate = confirmed
         nextAt = now
+    }
+
+    /// Something hints at another path, or at packets that are lost: what is known is confirmed now, unless it was
+    /// within `interval`.
+    mutating func confirm(unlessWithin interval: Duration, at now: Instant) {
+        guard phase == .complete, probe == nil, let confirmed, confirmed > Self.base,
+            lastArrival.map({ $0.duration(to: now) >= interval }) ?? true
+        else { return }
+        nextAt = min(nextAt, now)
     }
 
     /// The path is another one: what was known of the old one counts no more.

@@ -147,6 +147,27 @@ private struct SimulatedPath {
         #expect(search.estimate.map { (1442...1446).contains($0) } == true, "\(found)")
     }
 
+    @Test mutating func aSuspicionIsLookedIntoAtOnceButSeldom() {
+        var search = PathMTUSearch(ceiling: 1500, at: .zero)
+        var path = SimulatedPath(mtu: 1500)
+        _ = run(&search, &path, from: .zero, for: .seconds(10))
+        let soon = Instant.zero.advanced(by: .seconds(20))
+        search.confirm(unlessWithin: .seconds(30), at: soon)
+        #expect(search.deadline > soon)
+        let later = Instant.zero.advanced(by: .seconds(60))
+        search.confirm(unlessWithin: .seconds(30), at: later)
+        #expect(search.deadline == later)
+        path.mtu = 1400
+        let found = run(&search, &path, from: later, for: .seconds(60))
+        #expect(found.first == 1280 && found.last == 1400, "\(found)")
+        // A path that carries only the base has nothing to lose.
+        var narrow = PathMTUSearch(ceiling: 1280, at: .zero)
+        var base = SimulatedPath(mtu: 1280)
+        _ = run(&narrow, &base, from: .zero, for: .seconds(10))
+        narrow.confirm(unlessWithin: .zero, at: later)
+        #expect(narrow.deadline > later)
+    }
+
     @Test mutating func anotherPathIsSearchedAnew() {
         var search = PathMTUSearch(ceiling: 1500, at: .zero)
         var path = SimulatedPath(mtu: 1500)
