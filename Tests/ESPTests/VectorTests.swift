@@ -31,7 +31,19 @@ enum Vectors {
     static let packets: [PacketVector] =
         load("esp/dpdk_full_packets.json") + load("esp/rfc7634_esp_and_ikev2.json")
 
-    private static func load(_ name: String) -> [PacketVector] {
+    /// AES-GCM packets that Linux made, with and without extended sequence numbers; the high half is 1.
+    static let linuxESP: [(key: [UInt8], high: UInt64, usesESN: Bool, esp: [UInt8])] =
+        cases("esp/scapy_linux_reference.json").compactMap { fields in
+            guard fields["crypt_algo"] as? String == "AES-GCM", let esp = fields["esp_bytes"] as? String,
+                let key = fields["crypt_key"] as? String
+            else { return nil }
+            let usesESN = fields["esn_en"] as? Bool ?? false
+            return (octets(key), UInt64(fields["esn"] as? Int ?? 0), usesESN, octets(esp))
+        }
+
+    private static func load(_ name: String) -> [PacketVector] { cases(name).compactMap { vector($0) } }
+
+    private static func cases(_ name: String) -> [[String: Any]] {
         guard let data = try? Data(contentsOf: directory.appendingPathComponent(name)),
             let file = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
             let cases = file["cases"] as? [[String: Any]]
@@ -39,7 +51,7 @@ enum Vectors {
             print("skipped: no vectors at \(directory.path)/\(name)")
             return []
         }
-        return cases.compactMap { vector($0) }
+        return cases
     }
 
     private static func vector(_ fields: [String: Any]) -> PacketVector? {
@@ -125,6 +137,47 @@ struct VectorTests {
         )
         #expect(b.open([vector.esp]) == [vector.inner])
         #expect(b.droppedOnly())
+    }
+
+    @Test func opensWhatLinuxSealedWithAndWithoutESN() throws {
+        for vector in Vectors.linuxESP {
+            for high in [vector.high, vector.high + 1] {
+                var cipher = try PacketCipher(
+                    .aesGCM16(keyBits: 128),
+                    encryptionKey: try SecretKey(copying: vector.key),
+                    integrityKey: nil,
+                    esn: vector.usesESN,
+                    direction: .open
+                )
+                var arena = PacketArena(capacity: vector.esp.count)
+                arena.write(vector.esp, at: 0)
+                let sequence = high << 32 | UInt64(arena.load32(at: 4))
+                var jobs = [PacketJob(offset: 0, length: Int32(vector.esp.count), sequence: sequence)]
+                cipher.open(&jobs, range: 0..<1, in: &arena)
+                // The high half counts only where it is agreed on.
+                let isRight = high == vector.high || !vector.usesESN
+                #expect(jobs[0].status == (isRight ? .done : .authenticationFailed))
+            }
+        }
+        #expect(Vectors.packets.isEmpty || Vectors.linuxESP.count == 2)
+    }
+
+    /// RFC 4303 §2.2.1: the HMAC covers the packet up to the ICV and then the high half, which is not sent.
+    @Test(arguments: [false, true])
+    func icvOfNullEncryptionIsAnHMACOfThePacket(esn: Bool) throws {
+        let transform = CipherTransform.null(.hmacSHA256_128)
+        let a = try EngineHost(Fixture.description(isA: true, transform, esn: esn))
+        a.engine.outbound[0].sequence = esn ? 7 << 32 | 0xffff_fffe : 5
+        let inner = try Fixture.packet(payload: 3)
+        let high: [[UInt8]] = esn ? [[0, 0, 0, 7], [0, 0, 0, 8]] : [[], []]
+        let key = try #require(Fixture.keys(transform, 0x80).integrity)
+        for (packet, high) in zip(a.seal([inner, inner]), high) {
+            let covered = Array(packet.dropLast(16))
+            let tag = try PRF.tag(.hmacSHA256, key: .secret(key), [.bytes(covered + high)])
+            #expect(Array(packet.suffix(16)) == Array(tag.prefix(16)))
+            // RFC 2410: the packet itself is in clear.
+            #expect(Array(packet[8..<8 + inner.count]) == inner)
+        }
     }
 
     private func openWithCipher(_ vector: PacketVector) throws {
