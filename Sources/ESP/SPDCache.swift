@@ -241,16 +241,17 @@ struct SPDCache: Sendable {
         removeCandidates(owner)
     }
 
-    /// The newest SA that came after a sender which goes, and is for the same traffic, sends from now on.
+    /// When the sender of some traffic goes, the newest SA that came after it sends from now on.
     private mutating func succeed(_ gone: Member) {
-        let heir = standby.last { slot in
-            guard let member = members[slot], member.tunnel == gone.tunnel, member.order > gone.order else {
-                return false
-            }
-            return SelectorRule.meet(member.local, gone.local)
+        func follows(_ member: Member) -> Bool {
+            member.tunnel == gone.tunnel && member.order > gone.order
+                && SelectorRule.meet(member.local, gone.local)
                 && SelectorRule.meet(member.remote, gone.remote)
         }
-        if let heir { useForSending(slot: heir) }
+        let heir = standby.last { members[$0].map { follows($0) } ?? false }
+        // An old one that goes was no sender any more if another took over.
+        guard let heir, !members.values.contains(where: { !$0.isStandby && follows($0) }) else { return }
+        useForSending(slot: heir)
     }
 
     private mutating func removeCandidates(_ owner: Owner) {

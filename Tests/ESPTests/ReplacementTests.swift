@@ -55,6 +55,13 @@ struct ReplacementTests {
         a.engine.useForSending(saID: 3)
         a.engine.useForSending(saID: 1)
         #expect(try sender(a) == 1)
+        // The predecessor of the sender goes while the sender's own replacement waits.
+        try a.engine.install(Fixture.description(isA: true, id: 4), sends: true)
+        try a.engine.install(Fixture.description(isA: true, id: 5), sends: false)
+        a.engine.remove(saID: 1)
+        #expect(try sender(a) == 4)
+        a.engine.remove(saID: 4)
+        #expect(try sender(a) == 5)
     }
 
     @Test func narrowerSelectorsOfAReplacementDoNotSendEarlier() throws {
