@@ -310,8 +310,9 @@ extension Established {
         return sendNext(common, &context)
     }
 
-    /// True for a CHILD_SA that the peer has perhaps not made yet: our response to its request may be lost. Then what
-    /// it replaces is still there.
+    /// True for a CHILD_SA that the peer has perhaps not made yet.
+    ///
+    /// Our response to its request may be lost; then what it replaces is still there.
     private func isUnconfirmed(_ child: ChildSA) -> Bool {
         guard !child.isOurs, !child.isSending else { return false }
         return children.contains { $0.role == .superseded && $0.snapshot.tunnel == child.snapshot.tunnel }

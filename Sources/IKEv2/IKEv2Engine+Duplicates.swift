@@ -30,15 +30,25 @@ extension IKEv2Engine {
                 old.establishedAt.duration(to: new.establishedAt) < Self.simultaneity
             let newLoses = isSimultaneous && new.lowestNonce.lexicographicallyPrecedes(old.lowestNonce)
             let (loser, winner) = newLoses ? (sa, other) : (other, sa)
-            let grace = loser.common.isInitiator ? Self.ownGrace : Self.peerGrace
             duplicates.append(
                 Duplicate(
                     loser: loser.common.localSPI,
                     winner: winner.common.localSPI,
-                    dueAt: context.now.advanced(by: grace)
+                    dueAt: context.now.advanced(by: Self.grace(loser))
                 )
             )
         }
+    }
+
+    private static func grace(_ loser: IKESA) -> Duration { loser.common.isInitiator ? ownGrace : peerGrace }
+
+    /// Whether `kept` lacks a tunnel that `lost` carries, and whether it has one that `lost` does not.
+    private static func compare(_ lost: Established, _ kept: Established) -> (missing: Bool, extra: Bool) {
+        let tunnels = { (state: Established) in
+            Set(state.children.filter { $0.isCurrent }.map { $0.snapshot.tunnel })
+        }
+        let (theirs, ours) = (tunnels(lost), tunnels(kept))
+        return (!theirs.isSubset(of: ours), !ours.isSubset(of: theirs))
     }
 
     private static func isSamePeer(_ left: IKESA, _ right: IKESA) -> Bool {
@@ -59,11 +69,16 @@ extension IKEv2Engine {
                 Self.isSamePeer(loser, winner), case .established(let lost) = loser.state,
                 case .established(let kept) = winner.state, lost.successor == nil, lost.closing == nil
             else { continue }
-            let carried = Set(kept.children.filter { $0.isCurrent }.map { $0.snapshot.tunnel })
-            guard lost.children.allSatisfy({ !$0.isCurrent || carried.contains($0.snapshot.tunnel) }) else {
-                // Its tunnels may still be coming up.
-                let later = context.now.advanced(by: Self.ownGrace)
-                duplicates.append(Duplicate(loser: duplicate.loser, winner: duplicate.winner, dueAt: later))
+            let (missing, extra) = Self.compare(lost, kept)
+            guard !missing else {
+                // Its tunnels may still be coming up; if they do not, and it has all of the other one's, it stays.
+                duplicates.append(
+                    Duplicate(
+                        loser: extra ? duplicate.loser : duplicate.winner,
+                        winner: extra ? duplicate.winner : duplicate.loser,
+                        dueAt: context.now.advanced(by: Self.grace(extra ? loser : winner))
+                    )
+                )
                 continue
             }
             update(duplicate.loser) { sa, context in
@@ -94,7 +109,7 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        for child in winners where child.isCurrent && child.isSending {
+        for child in winners where child.isSending {
             context.emit(.useForSending(childID: child.id))
         }
         let all = children

@@ -21,7 +21,9 @@ struct Network {
     var weather = Weather.calm
     var isCut = false
     let natted: Set<Side>
-    /// What west's NAT adds to ports; changing it is a rebinding. East's NAT forwards its ports unchanged.
+    /// What west's NAT adds to ports; changing it is a rebinding.
+    ///
+    /// East's NAT forwards its ports unchanged.
     var portShift: UInt16 = 20_000
 
     private var chance: Chance
