@@ -42,11 +42,12 @@ extension ControlPlane {
 
     func pathProbed(_ ike: IKESASnapshot, octets: Int, arrived: Bool, at now: Instant) {
         var entropy = SystemEntropy()
+        let before = paths[ike.id]?.estimate ?? 0
         let result = paths[ike.id]?.answered(octets, arrived: arrived, at: now, entropy: &entropy)
         if let result = result ?? nil {
             let isFinal = paths[ike.id]?.phase == .complete
             logger.log(
-                level: isFinal ? .info : .debug,
+                level: result < before ? .notice : isFinal ? .info : .debug,
                 "IKE_SA \(ike.connection)[\(ike.id)]: the path to \(ike.remote) carries \(result) octets",
                 metadata: ["event": "path-mtu", "connection": "\(ike.connection)", "peer": "\(ike.remote)"]
             )
