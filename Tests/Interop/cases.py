@@ -1,7 +1,4 @@
-"""The interop cases. Each is a function `case_NAME(lab)`; it raises `Failure` with one line that says what was wrong.
-
-`a` is the gateway under test, `b` is strongSwan with kernel-libipsec. Every case has a lab of its own.
-"""
+"""The interop cases of one tunnel. Each is a function of a `Lab`; it raises `Failure` with one line that says what was wrong."""
 import contextlib
 import json
 import os
@@ -12,80 +9,17 @@ import struct
 import time
 
 import gateways
-from gateways import StrongSwan, device_names, pair, subject
-from lab import TwoSites, socket_in, wait_until
+from gateways import device_names, pair
+from lab import socket_in, wait_until
+from scene import HA, HB, Scene, case, expect, last_line
 from traffic import DatagramSink, Forger, Observer, Pinger, ping, transfer, udp_packet, wait_for_ping
 
-HA, HB = TwoSites.HOST["a"], TwoSites.HOST["b"]
 SUITES = {
     "gcm-x25519": ("aes256gcm16-prfsha256-x25519", "aes256gcm16"),
     "cbc-modp2048": ("aes256-sha256-modp2048", "aes256-sha256"),
     "chacha-ecp256": ("chacha20poly1305-prfsha256-ecp256", "chacha20poly1305"),
 }
-CASES = {}
 INJECTED = "injected from outside"
-
-
-class Failure(Exception):
-    """The gateway did not do what the case asks."""
-
-
-def case(name, seconds=60, own=False):
-    """Register a case with its time limit; `own` marks what only causewayd can pass."""
-    def register(function):
-        CASES[name] = (function, seconds, own)
-        return function
-    return register
-
-
-def expect(condition, text):
-    if not condition:
-        raise Failure(text)
-
-
-class Scene:
-    """Topology, observer, and both gateways, started."""
-
-    def __init__(self, lab, nat=None, start_b=True, gateway=None, **changes):
-        self.lab, self.sites = lab, TwoSites(lab, nat)
-        self.observer = Observer(lab)
-        lab.closers.append(self.observer.stop)
-        self.spec_a, self.spec_b = pair(self.sites, **changes)
-        self.b = StrongSwan(lab, "b", self.spec_b)
-        if start_b:
-            self.b.start()
-        self.a = subject(lab, "a", self.spec_a, **(gateway or {}))
-
-    def run(self):
-        self.a.start()
-        return self
-
-    def connect(self, role="initiator"):
-        """Bring the tunnel up by one end, wait until both have it."""
-        one = self.a if role == "initiator" else self.b
-        answer = one.up()
-        expect(answer.returncode == 0, f"up as {role}: exit {answer.returncode}: {last_line(answer.stdout)}")
-        expect(wait_until(lambda: self.a.installed() and self.b.installed(), 5, 0.1), f"no CHILD_SA on both sides after up as {role}")
-        return self
-
-    def expect_pings(self, count=10):
-        for role, source, destination in (("ha", HA, HB), ("hb", HB, HA)):
-            sent, lost = ping(self.lab, role, source, destination, count)
-            expect(lost == 0, f"{lost} of {sent} pings lost from {role}")
-
-    def expect_traffic(self, seconds=60):
-        answered = wait_for_ping(self.lab, "ha", HA, HB, seconds)
-        expect(answered is not None, f"no ping answered within {seconds} s")
-        return answered
-
-    def expect_no_clear(self):
-        time.sleep(0.2)
-        expect(self.observer.clear_from_gateway == 0, f"{self.observer.clear_from_gateway} clear packets left the gateway")
-
-
-def last_line(text):
-    lines = [x for x in text.strip().splitlines() if x.strip()]
-    return lines[-1][:200] if lines else "no output"
 
 
 # Algorithms and roles
@@ -417,7 +351,7 @@ def bad_config(lab):
 
 @case("world-readable-secret", own=True)
 def world_readable_secret(lab):
-    scene = Scene(lab, start_b=False)
+    scene = Scene(lab, peer_runs=False)
     (scene.a.dir / "psk" / "branch").chmod(0o644)
     check = scene.a.cli("check", str(scene.a.config))
     expect(check.returncode == 1 and "gateway.yaml:" in check.stdout and "psk" in check.stdout, f"not refused: {last_line(check.stdout)}")
@@ -451,7 +385,7 @@ def sigterm(lab):
 @case("systemd-notify", own=True)
 def systemd_notify(lab):
     """READY=1 once the gateway works, WATCHDOG=1 in time, RELOADING and READY around a reload, STOPPING=1 at the end."""
-    scene = Scene(lab, start_b=False)
+    scene = Scene(lab, peer_runs=False)
     path = str(lab.dir / "notify.sock")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(path)
@@ -543,7 +477,7 @@ def replayed_esp(lab):
 
 @case("malformed-datagrams")
 def malformed(lab):
-    scene = Scene(lab, start_b=False)
+    scene = Scene(lab, peer_runs=False)
     scene.b.start()
     scene.run().connect()
     random.seed(1)

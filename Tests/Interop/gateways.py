@@ -38,7 +38,17 @@ class Spec:
     esp: str = "aes256gcm16"
     start: str = "passive"          # start | on-demand | passive
     dpd: str = "30s"
-    encap: bool = False
+    encap: bool = False             # true: ESP in UDP on both sides of the question whether a NAT is there
+    raw: bool = False               # causewayd: ESP as protocol 50 where no NAT is
+    child_rekey: int = 0            # seconds, 0: the side begins no rekey by itself
+    ike_rekey: int = 0
+    window: int = 0                 # replay window in packets, 0: the default
+    more: dict = dataclasses.field(default_factory=dict)    # further tunnels: name -> (local net, remote net)
+    mobike: bool = False            # strongSwan alone has it
+
+    @property
+    def tunnels(self):
+        return {self.name: (self.local_net, self.remote_net), **self.more}
 
     def but(self, **changes):
         return dataclasses.replace(self, **changes)
@@ -89,6 +99,12 @@ def parse_sas(text):
     return found
 
 
+def count_sas(text):
+    """(IKE_SAs, CHILD_SAs) of `swanctl --list-sas` that are in use: not those that wait for their end after a rekey."""
+    ike = len(re.findall(r"^\S+: #\d+, (?:ESTABLISHED|REKEYING), IKEv2", text, re.M))
+    return ike, len(re.findall(r"^\s+\S+: #\d+, reqid \d+, (?:INSTALLED|REKEYING)\b", text, re.M))
+
+
 class GatewayProcess:
     """What both kinds share: one process, a log, a vici socket."""
 
@@ -105,6 +121,9 @@ class GatewayProcess:
 
     def sas(self):
         return parse_sas(self.swanctl("--list-sas").stdout)
+
+    def counts(self):
+        return count_sas(self.swanctl("--list-sas").stdout)
 
     def established(self, name="branch"):
         return any(s["name"] == name and s["state"] == "ESTABLISHED" for s in self.sas())
@@ -153,6 +172,8 @@ class Causewayd(GatewayProcess):
 
     own = True
     privileges = ()             # argv in front of the daemon's
+    connection_lines = ()       # further keys of each connection
+    any_address = False         # no outer address is named: the machine's own are used
     environment = None
 
     def __init__(self, lab, role, *specs, **gateway):
@@ -166,7 +187,7 @@ class Causewayd(GatewayProcess):
         """Write gateway.yaml and the secrets from the specs."""
         (self.dir / "psk").mkdir(exist_ok=True)
         first = self.specs[0]
-        out = ["gateway:", f"  addresses: [{first.local}]", f"  networks: [{', '.join(dict.fromkeys(s.local_net for s in self.specs))}]"]
+        out = ["gateway:", *([] if self.any_address else [f"  addresses: [{first.local}]"]), f"  networks: [{', '.join(dict.fromkeys(s.local_net for s in self.specs))}]"]
         out += [f"  {key}: {value}" for key, value in self.gateway.items()]
         out += ["sites:"] + [f"  {s.name}: {{ address: {s.remote}, networks: [{s.remote_net}] }}" for s in self.specs]
         out += ["connections:"]
@@ -179,8 +200,13 @@ class Causewayd(GatewayProcess):
                     "    retransmit: { initial: 500ms, base: 1.4, tries: 5, limit: 5s }"]
             out += [f'    local-id: "{s.local_id}"'] if s.local_id else []
             out += [f'    remote-id: "{s.remote_id}"'] if s.remote_id else []
-            out += ["    encap: true"] if s.encap else []
-            out += ["    tunnels:", f"      {s.name}: {{ local: [{s.local_net}], remote: [{s.remote_net}] }}"]
+            out += ["    encap: true"] if s.encap else ["    encap: false"] if s.raw else []
+            # a life much longer than the rekey time: a storm shows what a rekey loses, not what an expiry does
+            out += [f"    ike-rekey-time: {s.ike_rekey}s", "    ike-life-time: 3600s", "    ike-rand-time: 0s"] if s.ike_rekey else []
+            out += [f"    rekey-time: {s.child_rekey}s", "    life-time: 3600s", "    rand-time: 0s"] if s.child_rekey else []
+            out += [f"    replay-window: {s.window}"] if s.window else []
+            out += [f"    {line}" for line in self.connection_lines]
+            out += ["    tunnels:"] + [f"      {name}: {{ local: [{local}], remote: [{remote}] }}" for name, (local, remote) in s.tunnels.items()]
         self.config.write_text("\n".join(out) + "\n")
 
     def become_unprivileged(self, user=65534):
@@ -226,8 +252,13 @@ class StrongSwan(GatewayProcess):
     """strongSwan with kernel-libipsec: ESP in userspace, always in UDP, on its own TUN."""
 
     own = False
+    VICI = None                 # where the daemon has its socket, if that is not self.socket
     PLUGINS = ("random nonce openssl pem pkcs1 x509 pubkey constraints aes sha1 sha2 hmac kdf gcm chapoly gmp curve25519 "
                "kernel-libipsec kernel-netlink socket-default vici updown counters")
+
+    @property
+    def log_path(self):
+        return self.lab.dir / self.log_name
 
     def __init__(self, lab, role, *specs):
         peers.fetch(quiet=True)
@@ -247,7 +278,7 @@ class StrongSwan(GatewayProcess):
   keep_alive = 3s
   plugins {{
     vici {{
-      socket = unix://{self.socket}
+      socket = unix://{self.VICI or self.socket}
     }}
     kernel-libipsec {{
       allow_peer_ts = yes
@@ -255,10 +286,12 @@ class StrongSwan(GatewayProcess):
   }}
   filelog {{
     log {{
-      path = {self.lab.dir / self.log_name}
+      path = {self.log_path}
       append = yes
       default = 1
       cfg = 2
+      time_format = %T
+      time_add_ms = yes
       flush_line = yes
     }}
   }}
@@ -277,7 +310,10 @@ swanctl {{
     proposals = {s.ike}
     dpd_delay = {s.dpd}
     encap = {'yes' if s.encap else 'no'}
-    mobike = no
+    mobike = {'yes' if s.mobike else 'no'}
+    rekey_time = {s.ike_rekey or 14400}s
+    rand_time = 0s
+    over_time = 3600s
     local {{
       auth = psk
       id = "{s.local_id}"
@@ -287,16 +323,21 @@ swanctl {{
       id = "{s.remote_id}"
     }}
     children {{
-      {s.name} {{
-        local_ts = {s.local_net}
-        remote_ts = {s.remote_net}
+"""
+            for name, (local, remote) in s.tunnels.items():
+                text += f"""      {name} {{
+        local_ts = {local}
+        remote_ts = {remote}
         esp_proposals = {s.esp}
         start_action = {action}
         dpd_action = {"restart" if s.start == "start" else "clear"}
+        rekey_time = {s.child_rekey or 3600}s
+        life_time = 7200s
+        rand_time = 0s
+        replay_window = {s.window or 32}
       }}
-    }}
-  }}
 """
+            text += "    }\n  }\n"
         text += "}\nsecrets {\n"
         for n, s in enumerate(self.specs):
             text += f'  ike-{n} {{\n    id-1 = "{s.local_id}"\n    id-2 = "{s.remote_id}"\n    secret = "{s.psk}"\n  }}\n'

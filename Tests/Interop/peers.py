@@ -20,6 +20,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("CAUSEWAY_LAB", PROJECT / ".lab"))
 TREE = CACHE / "tree"
 STAMP = TREE / ".complete"
+# a Linux kernel as a process, for a peer whose kernel does ESP; fetched when a case needs it
+KERNEL = CACHE / "kernel"
+KERNEL_PACKAGES = ["user-mode-linux", "kmod", "libkmod2"]
 
 STRONGSWAN = ["strongswan-charon", "strongswan-libcharon", "strongswan-swanctl", "libstrongswan", "libstrongswan-standard-plugins",
               "libstrongswan-extra-plugins", "libcharon-extra-plugins"]
@@ -60,11 +63,11 @@ def closure(names):
     return list(dict.fromkeys(names + [n for n in extra if not n.startswith(("libpam", "libnss"))]))
 
 
-def download(into):
+def download(into, exactly=None):
     """The packages as files in `into`; refreshes apt's lists once when they are absent or out of date."""
     for attempt in (1, 2, 3):
         try:
-            names = closure(wanted())
+            names = exactly or closure(wanted())
             have = {p.name.split("_")[0] for p in into.glob("*.deb")}
             missing = [n for n in names if n not in have]
             if missing:
@@ -77,7 +80,7 @@ def download(into):
             time.sleep(attempt)
 
 
-def unpack(debs, into):
+def unpack(debs, into, needed=NEEDED_FILES):
     for deb in sorted(debs.glob("*.deb")):
         run(["dpkg-deb", "-x", str(deb), str(into)])
     # /lib and friends are links into /usr on a merged system: one tree is enough
@@ -86,9 +89,33 @@ def unpack(debs, into):
         if top.is_dir() and not top.is_symlink():
             shutil.copytree(top, into / "usr" / name, symlinks=True, dirs_exist_ok=True)
             shutil.rmtree(top)
-    absent = [f for f in NEEDED_FILES if not (into / f).exists()]
+    absent = [f for f in needed if not (into / f).exists()]
     if absent:
         raise PeerError(f"the packages do not hold {', '.join(absent)}")
+
+
+def fetch_kernel():
+    """Make the cache of the kernel; PeerError where there is none for this machine."""
+    if (KERNEL / ".complete").exists():
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock-kernel", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (KERNEL / ".complete").exists():
+            return
+        debs, part = CACHE / "debs-kernel", CACHE / "kernel.part"
+        for directory in (debs, part):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+        download(debs, KERNEL_PACKAGES)
+        unpack(debs, part, ["usr/bin/linux.uml", "usr/bin/kmod"])
+        # where modprobe -d looks for them
+        (part / "lib").mkdir(exist_ok=True)
+        (part / "lib/modules").symlink_to("../usr/lib/uml/modules")
+        (part / ".complete").touch()
+        shutil.rmtree(KERNEL, ignore_errors=True)
+        os.replace(part, KERNEL)
+        shutil.rmtree(debs, ignore_errors=True)
 
 
 def fetch(quiet=False):

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Run the interop cases: causewayd against strongSwan in network namespaces.
+"""Run the interop cases: causewayd against strongSwan, and itself, in network namespaces.
 
   run.py [--jobs N] [--list] [PATTERN ...]     a pattern is a part of a case's name, or a shell pattern
 
 CAUSEWAY_BIN      directory of causewayd and causeway (default .build/release)
 CAUSEWAY_SUBJECT  strongswan: put strongSwan in place of causewayd, to test the harness itself
 CAUSEWAY_LAB      cache of the peers (default .lab)
+CAUSEWAY_LONG     1: rekey storms and outages of minutes instead of seconds
 """
 import argparse
 import contextlib
 import fnmatch
+import importlib
 import os
 import shutil
 import signal
@@ -22,17 +24,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import peers  # noqa: E402
-from cases import CASES, Failure  # noqa: E402
 from gateways import program  # noqa: E402
 from lab import Lab, LabError, remove_orphans, remove_spaces  # noqa: E402
+from scene import CASES, LONG, Failure, Skip  # noqa: E402
 
-TOTAL_SECONDS = 12 * 60
+# the long ones first: what is left at the end is short
+for _module in ("storms", "outages", "kernel_peer", "paths", "cases"):
+    importlib.import_module(_module)
+
+TOTAL_SECONDS = 60 * 60 if LONG else 12 * 60
+SKIPPED = 77
 
 
 def chosen(patterns):
     own = os.environ.get("CAUSEWAY_SUBJECT") != "strongswan"
-    names = [n for n, (_, _, only_own) in CASES.items() if own or not only_own]
-    return [n for n in names if not patterns or any(p in n or fnmatch.fnmatch(n, p) for p in patterns)]
+    names = [n for n, (_, _, only_own, _) in CASES.items() if own or not only_own]
+    if not patterns:
+        return [n for n in names if LONG or not CASES[n][3]]
+    return [n for n in names if any(p in n or fnmatch.fnmatch(n, p) for p in patterns)]
 
 
 def run_here(name):
@@ -42,6 +51,9 @@ def run_here(name):
         try:
             function(lab)
             return 0
+        except Skip as e:
+            print(e)
+            return SKIPPED
         except Failure as e:
             print(e)
         except LabError as e:
@@ -61,7 +73,7 @@ class Runner:
 
     def __init__(self, names, jobs):
         self.waiting, self.jobs = list(names), jobs
-        self.lock, self.passed, self.failed = threading.Lock(), 0, []
+        self.lock, self.passed, self.failed, self.skipped = threading.Lock(), 0, [], 0
         self.children = set()
         self.started = time.monotonic()
         self.logs = peers.CACHE / "logs"
@@ -88,7 +100,7 @@ class Runner:
         limit = min(CASES[name][1], TOTAL_SECONDS - (time.monotonic() - self.started))
         started, output = time.monotonic(), ""
         if limit <= 0:
-            self._report(name, 0, f"not started: {TOTAL_SECONDS // 60} minutes are over")
+            self._report(name, 0, "FAIL", f"not started: {TOTAL_SECONDS // 60} minutes are over")
             return
         log = self.logs / name
         with open(self.logs / f"{name}.txt", "w+") as out:
@@ -111,21 +123,24 @@ class Runner:
                 self.children.discard(child)
             remove_spaces(f"cw{child.pid}")
             out.write(output)
-        if child.returncode == 0 and reason is None:
+        lines = [x for x in output.strip().splitlines() if x]
+        last = lines[-1] if lines else f"exit {child.returncode}"
+        notes = "; ".join(x.removeprefix("note: ") for x in lines if x.startswith("note: "))
+        if child.returncode in (0, SKIPPED) and reason is None:
             shutil.rmtree(log, ignore_errors=True)
             (self.logs / f"{name}.txt").unlink()
-            self._report(name, time.monotonic() - started, None)
+            verdict, text = ("ok", notes) if child.returncode == 0 else ("skip", last)
         else:
-            lines = [x for x in output.strip().splitlines() if x]
-            self._report(name, time.monotonic() - started, reason or (lines[-1] if lines else f"exit {child.returncode}"))
+            verdict, text = "FAIL", "; ".join(filter(None, [reason or last, notes]))
+        self._report(name, time.monotonic() - started, verdict, text)
 
-    def _report(self, name, seconds, reason):
+    def _report(self, name, seconds, verdict, text):
         with self.lock:
-            if reason is None:
-                self.passed += 1
-            else:
+            self.passed += verdict == "ok"
+            self.skipped += verdict == "skip"
+            if verdict == "FAIL":
                 self.failed.append(name)
-            print(f"{'ok  ' if reason is None else 'FAIL'} {name:34} {seconds:5.1f} s{'' if reason is None else '  ' + reason[:300]}", flush=True)
+            print(f"{verdict:4} {name:34} {seconds:5.1f} s  {text[:600]}".rstrip(), flush=True)
 
     def abort(self):
         for child in list(self.children):
@@ -138,7 +153,7 @@ class Runner:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=3, help="cases at a time: most of them wait most of the time")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("patterns", nargs="*")
@@ -169,7 +184,7 @@ def main():
         runner.abort()
     if runner.failed:
         print(f"logs of the failed cases: {runner.logs}")
-    print(f"{runner.passed} passed, {len(runner.failed)} failed")
+    print(f"{runner.passed} passed, {len(runner.failed)} failed" + (f", {runner.skipped} skipped" if runner.skipped else ""))
     return 1 if runner.failed else 0
 
 

@@ -50,16 +50,17 @@ class Pinger:
             thread.start()
 
     def _send(self):
-        sequence = 0
+        sequence, due = 0, time.monotonic()
         while self.running and sequence < 65535:
             sequence += 1
+            due = max(due + self.interval, time.monotonic() - 0.1)      # what was late is made up for, but not a long pause
             head = struct.pack("!BBHHH", 8, 0, 0, self.identifier, sequence)
             body = head + b"causeway" * 7
             body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
             self.sent[sequence] = time.monotonic()
             with contextlib.suppress(OSError):              # "network is unreachable" is an answer that is not there
                 self.socket.sendto(body, (self.destination, 0))
-            time.sleep(self.interval)
+            time.sleep(max(0, due - time.monotonic()))
 
     def _receive(self):
         end = None
@@ -94,6 +95,32 @@ class Pinger:
         """Seconds from `since` to the first answer to a ping sent after it, or None."""
         times = [t for n, t in self.answered.items() if self.sent[n] >= since]
         return min(times) - since if times else None
+
+
+class EchoWitness:
+    """Notes which echo requests of a pinger reach a role's namespace, and when: tells a lost request from a lost answer."""
+
+    def __init__(self, lab, role, identifier):
+        self.seen, self.running = {}, True
+        self.socket = socket_in(lab.space(role), socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self.socket.settimeout(0.1)
+        self.identifier = identifier
+        self.thread = threading.Thread(target=self._receive, daemon=True)
+        self.thread.start()
+
+    def _receive(self):
+        while self.running:
+            with contextlib.suppress(TimeoutError):
+                packet = self.socket.recv(2048)
+                kind, _, _, identifier, sequence = struct.unpack_from("!BBHHH", packet, (packet[0] & 15) * 4)
+                if kind == 8 and identifier == self.identifier:
+                    self.seen.setdefault(sequence, time.monotonic())
+
+    def stop(self):
+        self.running = False
+        self.thread.join(1)
+        self.socket.close()
+        return self
 
 
 def ping(lab, role, source, destination, count=10, interval=0.05, grace=1.0):
@@ -197,6 +224,14 @@ class DatagramSink:
 Frame = collections.namedtuple("Frame", "time outgoing kind data")
 
 
+def esp_header(kind, frame):
+    """(SPI, sequence number) of an observed frame of ESP, or None."""
+    at = {"esp-in-udp": 42, "esp": 34}.get(kind)
+    if at and frame[12:14] == b"\x86\xdd":
+        at += 20
+    return struct.unpack_from("!II", frame, at) if at and len(frame) >= at + 8 else None
+
+
 class Observer:
     """Listens on one port of the outer bridge, or any device of a role, and sorts what passes.
 
@@ -204,9 +239,9 @@ class Observer:
     """
 
     def __init__(self, lab, device="pa", role="net", keep=4000):
-        self.kinds, self.clear = collections.Counter(), []
+        self.kinds, self.clear, self.spis = collections.Counter(), [], set()
         self.clear_from_gateway = 0
-        self.frames = collections.deque(maxlen=keep)
+        self.keep(keep)
         self.running = True
         self.socket = socket_in(lab.space(role), socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
@@ -227,6 +262,8 @@ class Observer:
             kind = self.sort(data)
             self.kinds[kind] += 1
             self.frames.append(Frame(time.monotonic(), outgoing, kind, data))
+            if place := esp_header(kind, data):
+                self.spis.add((outgoing, place[0]))
             if kind == "clear":
                 self.clear.append(data)
                 self.clear_from_gateway += not outgoing
@@ -236,14 +273,19 @@ class Observer:
         """The kind of an Ethernet frame: arp, clear, ike, esp-in-udp, keepalive, esp, icmp, other."""
         if frame[12:14] == b"\x08\x06":
             return "arp"
+        if frame[12:14] == b"\x86\xdd" and len(frame) >= 54:
+            return Observer._sort_upper(frame[20], frame[54:])
         if frame[12:14] != b"\x08\x00" or len(frame) < 34:
             return "other"
         if any(frame[at:at + 2] in (b"\x0a\x01", b"\x0a\x02") for at in (26, 30)):
             return "clear"
-        protocol, body = frame[23], frame[14 + (frame[14] & 15) * 4:]
+        return Observer._sort_upper(frame[23], frame[14 + (frame[14] & 15) * 4:])
+
+    @staticmethod
+    def _sort_upper(protocol, body):
         if protocol == 50:
             return "esp"
-        if protocol == 1:
+        if protocol in (1, 58):
             return "icmp"
         if protocol != 17 or len(body) < 9:
             return "other"
@@ -254,6 +296,10 @@ class Observer:
                 return "keepalive"
             return "ike" if payload[:4] == bytes(4) else "esp-in-udp"
         return "ike" if 500 in ports else "other"
+
+    def keep(self, frames):
+        """Remember that many of the last frames."""
+        self.frames = collections.deque(getattr(self, "frames", ()), maxlen=frames)
 
     def stop(self):
         time.sleep(0.15)
