@@ -60,12 +60,20 @@ final class NamespaceHost: @unchecked Sendable {
         }
     }
 
-    /// Waits until the kernel has noticed that all links are up, at most once a second: until then it drops what
-    /// is sent.
+    /// Waits until the kernel has noticed that all links are up, which it does at most once a second, and has
+    /// routes to its own addresses: until then it drops what is sent and what comes.
     func waitForLinks() throws {
         try shell(
-            "for i in $(seq 200); do ip -o link | grep -q 'qdisc noop \\|NO-CARRIER\\|state DOWN' || exit 0; "
-                + "sleep 0.02; done; ip link; exit 1"
+            """
+            for i in $(seq 250); do
+              if ! ip -o link | grep -q 'qdisc noop \\|NO-CARRIER\\|state DOWN' \
+                  && ! ip -6 -o addr | grep -q tentative \
+                  && [ "$(ip -6 -o addr show scope global | wc -l)" \
+                      -le "$(ip -6 route show table local | grep -c '^local fd')" ]; then exit 0; fi
+              sleep 0.02
+            done
+            ip link; ip -6 addr; exit 1
+            """
         )
     }
 
@@ -129,7 +137,7 @@ final class TestSocket: Sendable {
         guard unsafe call(bind, self.isIPv6 ? Self.address6([], port) : Self.address4(0, port)) else {
             throw NamespaceHost.Failure(text: "bind")
         }
-        var timeout = timeval(tv_sec: 2, tv_usec: 0)
+        var timeout = timeval(tv_sec: 5, tv_usec: 0)
         unsafe setsockopt(
             descriptor,
             SOL_SOCKET,
@@ -193,7 +201,7 @@ final class TestSocket: Sendable {
         }
     }
 
-    /// The next datagram, or nil after two seconds.
+    /// The next datagram, or nil after five seconds.
     func receive() -> [UInt8]? { receiveMarked()?.octets }
 
     /// The next datagram with its TOS or traffic class.
