@@ -140,7 +140,10 @@ extension Established {
     ) -> Transition {
         guard let index = children.firstIndex(where: { $0.id == id }) else { return .stay }
         let child = children.remove(at: index)
-        if active?.task == .rekeyChild(id: id) { active?.isCancelled = true }
+        // What a rekey of ours would make in its place, or in that of its rival, is not wanted either.
+        if let active, active.task == .rekeyChild(id: id) || active.rivalChild == id {
+            self.active?.isCancelled = true
+        }
         release(child, cause, common, &context)
         if child.isSending, !child.isCurrent { useCurrent(of: child.snapshot.tunnel, &context) }
         closingChildren[child.snapshot.outboundSPI] = child.snapshot.inboundSPI
@@ -167,8 +170,10 @@ extension Established {
     }
 
     /// The CHILD_SA that took over sends from now on, if it did not already.
+    ///
+    /// Another old one may still send, until the peer has shown that it has the newest.
     mutating func useCurrent(of tunnel: String, _ context: inout EngineContext) {
-        guard
+        guard !children.contains(where: { $0.isSending && $0.snapshot.tunnel == tunnel }),
             let index = children.lastIndex(where: {
                 $0.isCurrent && !$0.isSending && $0.snapshot.tunnel == tunnel
             })
