@@ -79,11 +79,25 @@ extension IKEv2Engine {
                         dueAt: context.now.advanced(by: Self.grace(extra ? loser : winner))
                     )
                 )
+                if extra, loser.common.isInitiator { complete(duplicate.winner, kept, with: lost) }
                 continue
             }
             update(duplicate.loser) { sa, context in
                 sa.withEstablished(&context) { state, common, context in
                     state.giveWay(to: kept.children, common, &context)
+                }
+            }
+        }
+    }
+
+    /// Each carries a tunnel that the other lacks: the winner gets all.
+    private mutating func complete(_ spi: IKESPI, _ kept: Established, with lost: Established) {
+        for child in lost.children
+        where child.isCurrent && kept.current(of: child.snapshot.tunnel) == nil {
+            let task = OwnExchange.Task.createChild(tunnel: child.snapshot.tunnel)
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    state.plan(task, common, &context) ?? .stay
                 }
             }
         }
