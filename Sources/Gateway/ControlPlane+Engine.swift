@@ -211,7 +211,7 @@ extension ControlPlane {
                 logger.info("CHILD_SA {\(id)}: the path carries \(mtu) octets, it was said")
                 hintPathMTU(childID: id, octets: mtu, at: now)
             case .exhausted(let id):
-                engine.handle(.rekeyChild(id: id), at: now)
+                engine.handle(.childNearLimit(id: id), at: now)
             case .installFailed(let id):
                 logger.error("CHILD_SA {\(id)} could not be installed in the data plane")
                 engine.handle(.terminateChild(id: id, cause: .exhausted), at: now)

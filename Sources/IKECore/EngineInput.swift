@@ -39,8 +39,10 @@ public enum EngineInput: Sendable {
     case terminateChild(id: UInt32, cause: DownCause)
     /// Replace an IKE_SA by a new one now (RFC 7296 §2.18).
     case rekeyIKE(id: UInt32)
-    /// Replace a CHILD_SA by a new one now: its user or its volume asks for it.
+    /// Replace a CHILD_SA by a new one now.
     case rekeyChild(id: UInt32)
+    /// A CHILD_SA is near its volume or the end of its sequence numbers: replace it, and soon again if that fails.
+    case childNearLimit(id: UInt32)
     /// Ask the peer of an IKE_SA whether it is there, unless a question is under way.
     case checkLiveness(ikeID: UInt32)
     /// Find out whether an IP packet of this many octets reaches the peer of an IKE_SA; answered by `.pathProbed`.

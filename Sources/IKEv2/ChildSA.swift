@@ -26,6 +26,8 @@ struct ChildSA {
     /// Rekeys of it that failed in a row, and how the last one did.
     var failures = 0
     var lastFailure: DownCause?
+    /// Its volume or its sequence numbers are nearly used up.
+    var isNearLimit = false
     /// A new IKE_SA was asked for, because its rekeys fail.
     var isReplacementAsked = false
     /// When it leaves the data plane if the peer has not deleted it.

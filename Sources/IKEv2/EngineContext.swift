@@ -137,12 +137,15 @@ struct PolicyTable {
 
     subscript(name: String) -> ConnectionPolicy? { byName[name].map { connections[$0] } }
 
-    /// Connections for a peer at `remote` that speaks to `local`: those that name its address come first.
+    /// Connections for a peer at `remote` that speaks to `local`: those that name its address come first, then
+    /// those that name a network around it.
     func candidates(local: IPAddress, remote: IPAddress) -> [ConnectionPolicy] {
         let fitting = connections.filter { connection in
             connection.remoteAddress.permits(remote)
                 && (connection.localAddresses.isEmpty || connection.localAddresses.contains(local))
         }
-        return fitting.filter { $0.remoteAddress != .any } + fitting.filter { $0.remoteAddress == .any }
+        let exact = fitting.filter { $0.remoteAddress.names(remote) }
+        let others = fitting.filter { !$0.remoteAddress.names(remote) }
+        return exact + others.filter { $0.remoteAddress != .any } + others.filter { $0.remoteAddress == .any }
     }
 }

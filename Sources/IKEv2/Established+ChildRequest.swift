@@ -290,12 +290,16 @@ extension Established {
             }
             children[index].failures += 1
             children[index].lastFailure = cause
-            let retry = retryInstant(
+            var retry = retryInstant(
                 after: children[index].failures,
                 cause,
                 expiresAt: children[index].snapshot.expiresAt,
                 &context
             )
+            // One that was tried before its time is due at its time, unless it cannot wait.
+            if !children[index].isNearLimit, let planned = children[index].snapshot.rekeyAt {
+                retry = max(retry, planned)
+            }
             children[index].snapshot.rekeyAt = retry
             context.report(
                 .rekeyFailed(

@@ -121,6 +121,17 @@ extension Established {
         }
     }
 
+    /// A CHILD_SA is nearly used up.
+    mutating func childNearLimit(_ id: UInt32, _ common: SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
+        guard let index = children.firstIndex(where: { $0.id == id }), children[index].isCurrent else {
+            return .stay
+        }
+        children[index].isNearLimit = true
+        return plan(.rekeyChild(id: id), common, &context) ?? .stay
+    }
+
     /// Enqueues a rekey unless too much waits; then it comes up again a moment later.
     mutating func plan(
         _ task: OwnExchange.Task,

@@ -143,7 +143,8 @@ extension Established {
         }
         guard closing == nil, successor == nil else { return sendNext(common, &context) }
         failures += 1
-        let retry = retryInstant(after: failures, cause, expiresAt: expiresAt, &context)
+        var retry = retryInstant(after: failures, cause, expiresAt: expiresAt, &context)
+        if let rekeyAt { retry = max(retry, rekeyAt) }
         rekeyAt = retry
         context.report(.rekeyFailed(snapshot(common), child: nil, cause: cause, retryAt: retry))
         return sendNext(common, &context)

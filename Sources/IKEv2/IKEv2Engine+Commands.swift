@@ -114,6 +114,8 @@ extension IKEv2Engine {
                 guard state.children.contains(where: { $0.id == id && $0.isCurrent }) else { return .stay }
                 return state.plan(.rekeyChild(id: id), common, &context) ?? .stay
             }
+        case .childNearLimit(let id):
+            updateOwner(ofChild: id) { state, common, context in state.childNearLimit(id, common, &context) }
         case .checkLiveness(let id):
             updateEstablished(id) { state, common, context in state.suspectDead(common, &context) }
         case .probePath(let id, let octets):

@@ -62,7 +62,7 @@ public struct IKEv2Engine {
             updateOwner(ofChild: id) { state, common, context in
                 state.terminateChild(id, cause, common, &context)
             }
-        case .rekeyIKE, .rekeyChild, .checkLiveness, .probePath, .firstInbound, .unknownESP:
+        case .rekeyIKE, .rekeyChild, .childNearLimit, .checkLiveness, .probePath, .firstInbound, .unknownESP:
             maintain(input)
         case .setPolicies(let connections): context.policies = PolicyTable(connections)
         case .activity(let children): noteActivity(children)

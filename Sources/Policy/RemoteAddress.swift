@@ -81,6 +81,15 @@ public enum RemoteAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// True when it names `address` itself, not only a network around it or everybody.
+    public func names(_ address: IPAddress) -> Bool {
+        switch self {
+        case .any: false
+        case .address(let mine): mine == address
+        case .hosts(let hosts): hosts.targets.contains(address)
+        }
+    }
+
     /// True when we can know where to initiate to: not for any, and not for networks.
     public var canInitiate: Bool {
         switch self {
