@@ -51,7 +51,12 @@ extension ControlPlane {
             case .install(let installation):
                 let sa = installation.description
                 let key = TunnelKey(connection: sa.connection, tunnel: sa.tunnel)
-                children[sa.id] = InstalledChild(key: key, path: sa.path, ikeID: installation.ikeID)
+                children[sa.id] = InstalledChild(
+                    key: key,
+                    path: sa.path,
+                    ikeID: installation.ikeID,
+                    installedAt: MonotonicClock.now()
+                )
                 dataPlane?.install(sa, sends: installation.sendsAtOnce)
             case .useForSending(let id):
                 dataPlane?.useForSending(saID: id)
@@ -261,6 +266,21 @@ extension ControlPlane {
 
     /// A peer that answers what we send is heard within this.
     private static let silence = Duration.seconds(3)
+    /// Octets on average from which packets depend on the path's MTU.
+    private static let largePacket: UInt64 = 900
+
+    /// Looks for signs that large packets are lost where nobody tells us.
+    private func watchPath(_ id: UInt32, _ sa: SACounters, at now: Instant) {
+        guard let out = sa.lastOut, out.advanced(by: Self.silence) > now, let child = children[id] else {
+            return
+        }
+        if (sa.lastIn ?? child.installedAt).advanced(by: Self.silence) < out {
+            suspectBlackHole(childID: id, at: now)
+        }
+        let packets = sa.packetsOut &- (counters[id]?.packetsOut ?? 0)
+        let octets = sa.octetsOut &- (counters[id]?.octetsOut ?? 0)
+        if packets > 0, octets / packets >= Self.largePacket { confirmInUse(childID: id, at: now) }
+    }
 
     private func take(_ snapshot: PumpCounters) {
         isCounting = false
@@ -269,11 +289,7 @@ extension ControlPlane {
         var activity: [UInt32: Instant] = [:]
         for (id, sa) in snapshot.perSA where children[id] != nil {
             if let last = sa.lastIn, last != counters[id]?.lastIn { activity[id] = last }
-            if let out = sa.lastOut, out.advanced(by: Self.silence) > now,
-                sa.lastIn.map({ $0.advanced(by: Self.silence) < out }) ?? false
-            {
-                suspectBlackHole(childID: id, at: now)
-            }
+            watchPath(id, sa, at: now)
             counters[id] = ChildCounters(
                 packetsIn: sa.packetsIn,
                 octetsIn: sa.octetsIn,

@@ -16,7 +16,8 @@ extension ControlPlane {
     /// Probes that begin in one second; a probe is three datagrams at most.
     private static let probesAtOnce = 64
     /// Traffic in one direction alone is no black hole, and asks no more often than this.
-    private static let suspicionInterval = Duration.seconds(30)
+    private static let suspicionInterval = Duration.seconds(10)
+    private static let useInterval = Duration.seconds(60)
     /// What the engine can send at once.
     private static let largestProbe = 9_000
 
@@ -83,6 +84,12 @@ extension ControlPlane {
     func suspectBlackHole(childID: UInt32, at now: Instant) {
         guard let ikeID = children[childID]?.ikeID else { return }
         paths[ikeID]?.confirm(unlessWithin: Self.suspicionInterval, at: now)
+    }
+
+    /// Large packets go out: that they arrive is confirmed once a minute, since small ones may be answered all the same.
+    func confirmInUse(childID: UInt32, at now: Instant) {
+        guard let ikeID = children[childID]?.ikeID else { return }
+        paths[ikeID]?.confirm(unlessWithin: Self.useInterval, at: now)
     }
 
     /// A router, or our own device, refused a packet of this CHILD_SA as too large.

@@ -43,6 +43,7 @@ public actor ControlPlane: DispatchQueueActor {
         let key: TunnelKey
         var path: OuterPath
         var ikeID: UInt32
+        let installedAt: Instant
     }
 
     /// Runs the actor on the control queue.
