@@ -81,7 +81,7 @@ class KernelSwan(StrongSwan):
         if not os.access("/dev/net/tun", os.R_OK):
             raise Skip("/dev/net/tun is not there")
         try:
-            peers.fetch_kernel()
+            peers.fetch_extras()
         except peers.PeerError as e:
             raise Skip(f"no User-Mode Linux: {e}") from None
         self.numbers = 0
@@ -101,7 +101,7 @@ class KernelSwan(StrongSwan):
         addresses = ("ip addr add 192.0.2.2/24 dev vec0; ip addr add 2001:db8::2/64 dev vec0 nodad; ip link set vec0 up; "
                      "ip addr add 10.2.0.1/24 dev vec1; ip link set vec1 up; ip route add default via 192.0.2.1")
         text = INIT
-        for name, value in {"dir": self.dir, "kernel": peers.KERNEL.resolve(), "modules": MODULES, "addresses": addresses}.items():
+        for name, value in {"dir": self.dir, "kernel": peers.EXTRAS.resolve(), "modules": MODULES, "addresses": addresses}.items():
             text = text.replace(f"@{name}@", str(value))
         init = self.dir / "init"
         init.write_text(text)
@@ -109,7 +109,7 @@ class KernelSwan(StrongSwan):
         control = self.dir / "control"
         os.mkfifo(control)
         prologue, environment = swan_environment(self.dir)
-        kernel = [str(peers.KERNEL.resolve() / "usr/bin/linux.uml"), f"mem={MEMORY}", "root=none", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
+        kernel = [str(peers.EXTRAS.resolve() / "usr/bin/linux.uml"), f"mem={MEMORY}", "root=none", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
                   f"init={init}", f"umid={self.lab.prefix}", f"uml_dir={self.dir}/uml",
                   "vec0:transport=tap,ifname=tb,depth=128,gro=1,mac=02:75:00:00:00:02", "vec1:transport=tap,ifname=tl,depth=128,gro=1,mac=02:75:00:00:00:03",
                   # commands come by a FIFO on descriptor 3: the two consoles must not share one

@@ -196,6 +196,7 @@ def replay_window(lab):
         time.sleep(0.5)
         said = wire.tell(reorder=0)
         arrived[window] = len(sink.stop())
+        wait_until(lambda: sum(drops(scene.a).values()) - sum(before.values()) >= count - arrived[window], 4, 0.2)       # they are told once a second
         late[window] = {k: v - before.get(k, 0) for k, v in drops(scene.a).items() if v != before.get(k, 0)}
         note(f"window {window}: {arrived[window]} of {count} datagrams arrived, drops {late[window] or 'none'}")
         expect(scene.a.stop() == 0, "no orderly end")

@@ -20,9 +20,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("CAUSEWAY_LAB", PROJECT / ".lab"))
 TREE = CACHE / "tree"
 STAMP = TREE / ".complete"
-# a Linux kernel as a process, for a peer whose kernel does ESP; fetched when a case needs it
-KERNEL = CACHE / "kernel"
-KERNEL_PACKAGES = ["user-mode-linux", "kmod", "libkmod2"]
+# what single cases need, and skip without: a Linux kernel as a process (a peer whose kernel does ESP), a clock that moves
+EXTRAS = CACHE / "extras"
+EXTRA_PACKAGES = ["user-mode-linux", "kmod", "libkmod2", "libfaketime"]
 
 STRONGSWAN = ["strongswan-charon", "strongswan-libcharon", "strongswan-swanctl", "libstrongswan", "libstrongswan-standard-plugins",
               "libstrongswan-extra-plugins", "libcharon-extra-plugins"]
@@ -94,28 +94,34 @@ def unpack(debs, into, needed=NEEDED_FILES):
         raise PeerError(f"the packages do not hold {', '.join(absent)}")
 
 
-def fetch_kernel():
-    """Make the cache of the kernel; PeerError where there is none for this machine."""
-    if (KERNEL / ".complete").exists():
+def fetch_extras():
+    """Make the cache of what single cases need; PeerError where this machine's archive does not have it."""
+    stamp = EXTRAS / f".complete-{len(EXTRA_PACKAGES)}"
+    if stamp.exists():
         return
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock-kernel", "w") as lock:
+    with open(CACHE / "lock-extras", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (KERNEL / ".complete").exists():
+        if stamp.exists():
             return
-        debs, part = CACHE / "debs-kernel", CACHE / "kernel.part"
+        debs, part = CACHE / "debs-extras", CACHE / "extras.part"
         for directory in (debs, part):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-        download(debs, KERNEL_PACKAGES)
+        download(debs, EXTRA_PACKAGES)
         unpack(debs, part, ["usr/bin/linux.uml", "usr/bin/kmod"])
         # where modprobe -d looks for them
         (part / "lib").mkdir(exist_ok=True)
         (part / "lib/modules").symlink_to("../usr/lib/uml/modules")
-        (part / ".complete").touch()
-        shutil.rmtree(KERNEL, ignore_errors=True)
-        os.replace(part, KERNEL)
+        (part / stamp.name).touch()
+        shutil.rmtree(EXTRAS, ignore_errors=True)
+        os.replace(part, EXTRAS)
         shutil.rmtree(debs, ignore_errors=True)
+
+
+def faketime():
+    """The library that gives a program another time of day, or None."""
+    return next(iter(sorted(EXTRAS.glob("usr/lib/*/faketime/libfaketime.so.1"))), None)
 
 
 def fetch(quiet=False):
@@ -160,6 +166,10 @@ def main():
             fetch()
         except PeerError as e:
             sys.exit(f"peers.py: {e}")
+        try:
+            fetch_extras()
+        except PeerError as e:
+            print(f"peers: some cases will be skipped, no {', '.join(EXTRA_PACKAGES)}: {e}")
     elif sys.argv[1:] == ["show"]:
         print(f"{TREE}: {'complete' if STAMP.exists() else 'absent (make deps fetches it)'}")
     else:

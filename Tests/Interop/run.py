@@ -128,7 +128,7 @@ class Runner:
         notes = "; ".join(x.removeprefix("note: ") for x in lines if x.startswith("note: "))
         if child.returncode in (0, SKIPPED) and reason is None:
             shutil.rmtree(log, ignore_errors=True)
-            (self.logs / f"{name}.txt").unlink()
+            (self.logs / f"{name}.txt").unlink(missing_ok=True)
             verdict, text = ("ok", notes) if child.returncode == 0 else ("skip", last)
         else:
             verdict, text = "FAIL", "; ".join(filter(None, [reason or last, notes]))
