@@ -26,7 +26,7 @@ help:
 	@echo "make build          programs and tests, release"
 	@echo "make demo           a tunnel to strongSwan in namespaces; KEEP=1 leaves it up, make demo-down ends it"
 	@echo "make test           everything: build, lint, units, interop; at most 40 minutes"
-	@echo "make test-long      sanitizer builds, the same, then the interop cases five times more, storms of minutes, 100,000 simulated runs"
+	@echo "make test-long      sanitizer builds, the same, 100,000 simulated runs, the interop cases five times, storms of minutes"
 	@echo "make interop-tests  the interop cases alone; CASES='nat* no-leak' chooses"
 	@echo "make bench          throughput and CPU next to strongSwan's userspace ESP"
 	@echo "make install        programs, manual pages, systemd files (PREFIX, DESTDIR); make uninstall"
