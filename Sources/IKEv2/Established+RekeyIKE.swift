@@ -194,6 +194,7 @@ extension Established {
         }
         successor = spi
         rekeyAt = nil
+        putBackUnsent(&context)
         let inheritance = Inheritance(
             children: children,
             retired: retired,

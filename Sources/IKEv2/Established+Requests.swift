@@ -140,10 +140,20 @@ extension Established {
     {
         guard closing == nil else { return .stay }
         closing = cause
-        if let active, !active.isOut { self.active = nil }
+        let rival = active?.isOut == false ? active?.rival : nil
+        putBackUnsent(&context)
+        if let rival { handOver(to: rival.spi, common, &context) }
         abandonWaiting(cause, common, &context)
         removeAllChildren(cause, common, &context)
         return enqueue(.deleteIKE, common, &context)
+    }
+
+    /// A request whose key pair is still being made waits again, as if it had not begun.
+    mutating func putBackUnsent(_ context: inout EngineContext) {
+        guard let exchange = active, !exchange.isOut else { return }
+        active = nil
+        if let spi = exchange.offer?.inboundSPI { context.release(spi) }
+        if !exchange.isCancelled { waiting.prepend(exchange.task) }
     }
 
     /// Something unauthenticated hints at a dead peer: ask it (RFC 7296 §2.4).

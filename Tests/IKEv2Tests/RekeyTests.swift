@@ -135,6 +135,34 @@ import Testing
         #expect(pair[.responder].established.first?.children.count == 3)
     }
 
+    /// Whoever asked for a tunnel waits for an answer: also when the IKE_SA ends, or is replaced, while the key pair for
+    /// its request is being made.
+    @Test func aTunnelInPreparationIsNotForgotten() {
+        for closes in [true, false] {
+            var (a, b) = (PolicyFixture(.initiator), PolicyFixture(.responder))
+            (a.furtherTunnels, b.furtherTunnels) = (["one"], ["one"])
+            (a.esp, b.esp) = (["aes256gcm16-x25519"], ["aes256gcm16-x25519"])
+            var pair = EnginePair.established(initiator: a, responder: b)
+            pair.conditions.computeDelay = 400...400
+            pair.handle(.rekeyIKE(id: Self.ike(pair, .responder)), at: .responder)
+            pair.run(for: .milliseconds(700))
+            pair.initiate(tunnel: "one")
+            if closes {
+                pair.handle(
+                    .terminateIKE(id: Self.ike(pair, .initiator), cause: .localRequest),
+                    at: .initiator
+                )
+            }
+            pair.run(for: .seconds(10))
+            if closes {
+                #expect(pair[.initiator].childFailures.count + pair[.initiator].failures.count == 1)
+            } else {
+                let tunnels = pair[.initiator].established.first?.children.map { $0.tunnel }.sorted()
+                #expect(tunnels == ["one", "sub"])
+            }
+        }
+    }
+
     @Test func aRefusedRekeyLeavesTheTunnelAndANewIKESAFollows() {
         var (a, b) = (PolicyFixture(.initiator), PolicyFixture(.responder))
         // The tunnel comes up, because IKE_AUTH has no key exchange of its own; its rekey cannot.
