@@ -15,14 +15,29 @@ public struct OutstandingRequest: Sendable {
     public private(set) var nextAt: Instant
 
     private let policy: RetransmissionPolicy
+    /// Retransmissions before the peer counts as dead.
+    private var limit: Int
+    private var isHastened = false
+
+    /// Waits and retransmissions that are left once the peer seems not to know the IKE_SA.
+    private static let hastened = (wait: Duration.milliseconds(500), tries: 4)
 
     /// Starts the clock of a request that is being sent at `now`.
     public init(messageID: UInt32, octets: [UInt8], policy: RetransmissionPolicy, at now: Instant) {
         self.messageID = messageID
         self.octets = octets
         self.policy = policy
+        limit = policy.tries
         sentAt = now
         nextAt = now.advanced(by: policy.timeout(attempt: 0))
+    }
+
+    /// The peer seems not to know the IKE_SA: nothing authentic says so, so it is asked a few times more, but soon.
+    public mutating func hasten(at now: Instant) {
+        guard !isHastened else { return }
+        isHastened = true
+        limit = min(limit, attempts + Self.hastened.tries)
+        nextAt = min(nextAt, now.advanced(by: Self.hastened.wait))
     }
 
     /// What to do when the wait is over.
@@ -38,9 +53,10 @@ public struct OutstandingRequest: Sendable {
     /// Decides at `now`.
     public mutating func check(at now: Instant) -> Verdict {
         guard now >= nextAt else { return .wait }
-        guard attempts < policy.tries else { return .giveUp }
+        guard attempts < limit else { return .giveUp }
         attempts += 1
-        nextAt = now.advanced(by: policy.timeout(attempt: attempts))
+        let wait = policy.timeout(attempt: attempts)
+        nextAt = now.advanced(by: isHastened ? min(wait, Self.hastened.wait) : wait)
         return .retransmit
     }
 }

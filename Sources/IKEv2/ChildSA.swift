@@ -30,6 +30,8 @@ struct ChildSA {
     var isNearLimit = false
     /// A new IKE_SA was asked for, because its rekeys fail.
     var isReplacementAsked = false
+    /// The peer made a second one for the same traffic.
+    var isTwin = false
     /// When it leaves the data plane if the peer has not deleted it.
     var abandonedAt: Instant?
 

@@ -164,6 +164,9 @@ extension Established {
         }
         guard !exchange.isCancelled, closing == nil, let nonce = exchange.offer?.nonce else {
             context.release(spi)
+            if let lost = exchange.lostRival {
+                context.report(.childDown(snapshot(common), lost, cause: closing ?? .peerDeleted))
+            }
             if let closing {
                 if case .createChild(let name) = exchange.task {
                     context.report(.childFailed(snapshot(common), tunnel: name, cause: closing))

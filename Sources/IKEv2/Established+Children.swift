@@ -12,6 +12,39 @@ extension Established {
         children.last { $0.isCurrent && $0.snapshot.tunnel == tunnel }
     }
 
+    /// How long a CHILD_SA stays beside a second one that the peer made for the same traffic.
+    static let twinGrace = Duration.seconds(10)
+
+    /// The CHILD_SA that carries exactly what `agreement` is about.
+    func current(like agreement: ChildNegotiation.Agreement) -> ChildSA? {
+        children.last {
+            $0.isCurrent && $0.snapshot.tunnel == agreement.tunnel.name
+                && $0.snapshot.localSelectors == agreement.localSelectors
+                && $0.snapshot.remoteSelectors == agreement.remoteSelectors
+        }
+    }
+
+    mutating func markTwin(_ id: UInt32) {
+        guard let index = children.firstIndex(where: { $0.id == id }) else { return }
+        children[index].isTwin = true
+    }
+
+    /// The first of two CHILD_SAs for the same traffic carries it again when the peer deletes the second.
+    private mutating func reviveTwin(of child: ChildSA) -> ChildSA? {
+        guard
+            let index = children.lastIndex(where: {
+                $0.isTwin && $0.role == .superseded && $0.snapshot.tunnel == child.snapshot.tunnel
+                    && $0.snapshot.localSelectors == child.snapshot.localSelectors
+                    && $0.snapshot.remoteSelectors == child.snapshot.remoteSelectors
+            })
+        else { return nil }
+        children[index].role = .current
+        children[index].isTwin = false
+        children[index].abandonedAt = nil
+        children[index].isSending = true
+        return children[index]
+    }
+
     mutating func setRole(_ role: ChildSA.Role, of id: UInt32, until instant: Instant? = nil) {
         guard let index = children.firstIndex(where: { $0.id == id }) else { return }
         children[index].role = role
@@ -223,6 +256,10 @@ extension Established {
                 // The peer knows by the nonces that the one of ours stays.
                 self.active?.lostRival = child.snapshot
                 Self.remove(child.snapshot, &context)
+            } else if let twin = reviveTwin(of: child) {
+                Self.remove(child.snapshot, &context)
+                context.emit(.useForSending(childID: twin.id))
+                context.report(.childRekeyed(snapshot(common), old: child.snapshot, new: twin.snapshot))
             } else {
                 release(child, .peerDeleted, common, &context)
             }

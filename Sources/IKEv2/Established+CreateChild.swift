@@ -261,9 +261,15 @@ extension Established {
             common,
             &context
         )
+        let twin = rekeys == nil ? current(like: agreement) : nil
         children.append(child)
-        noteRival(child, rekeys)
-        if let old {
+        noteRival(child, rekeys ?? twin?.id)
+        if let twin {
+            // A peer that makes the same once more does not know the first, or not any more: they settle to one.
+            setRole(.superseded, of: twin.id, until: context.now.advanced(by: Self.twinGrace))
+            markTwin(twin.id)
+            context.report(.childRekeyed(snapshot(common), old: twin.snapshot, new: child.snapshot))
+        } else if let old {
             setRole(.superseded, of: old.id, until: context.now.advanced(by: Self.abandonment))
             context.report(.childRekeyed(snapshot(common), old: old.snapshot, new: child.snapshot))
         } else {
@@ -284,7 +290,7 @@ extension Established {
         guard let active, active.isOut else { return }
         switch active.task {
         case .rekeyChild(let id) where id == rekeys: self.active?.rivalChild = child.id
-        case .createChild(let tunnel) where rekeys == nil && tunnel == child.snapshot.tunnel:
+        case .createChild(let tunnel) where tunnel == child.snapshot.tunnel:
             self.active?.rivalChild = child.id
         default: break
         }

@@ -68,6 +68,12 @@ extension Established {
             context.count(.unexpected)
             return .stay
         }
+        // Nothing authentic says so, but a peer that restarted cannot say more: it is asked a few times more, and soon.
+        if isKnownToPeer, var request = active?.request, message.header.messageID == request.messageID {
+            request.hasten(at: context.now)
+            active?.phase = .requested(request)
+            return .move(.established(self))
+        }
         return suspectDead(common, &context)
     }
 
@@ -105,6 +111,7 @@ extension Established {
         _ context: inout EngineContext
     ) {
         lastInbound = context.now
+        isKnownToPeer = true
         if nat.isRemoteBehindNAT, !nat.isLocalBehindNAT { follow(datagram.remote, &common, &context) }
     }
 
@@ -137,7 +144,7 @@ extension Established {
     }
 
     /// Ends the IKE_SA but keeps the last response for retransmissions.
-    private mutating func linger(
+    mutating func linger(
         _ cause: DownCause,
         _ common: SACommon,
         _ context: inout EngineContext
@@ -199,6 +206,12 @@ extension Established {
         var answer = [Payload]()
         for case .delete(let delete) in payloads {
             if delete.securityProtocol == .ike {
+                if let active, active.task == .rekeyIKE, active.rival != nil, case .deriving = active.phase {
+                    // Its answer to our rekey is here: of the two new IKE_SAs the redundant one is told apart, and
+                    // deleted by its initiator, as soon as the keys of ours are computed (§2.8.2).
+                    isDeletedByPeer = true
+                    return reply([], &self, &context)
+                }
                 // RFC 7296 §2.25.2: a rekey of ours that crosses it is forgotten.
                 forgetIKERekey(common, &context)
                 _ = reply([], &self, &context)

@@ -121,10 +121,12 @@ extension Established {
         else {
             if let rival = exchange.rival { context.handovers.append(.redundant(rival.spi)) }
             handOver(to: spi, common, &context)
+            if isDeletedByPeer { return linger(.peerDeleted, common, &context) }
             return enqueue(.deleteIKE, common, &context)
         }
         context.handovers.append(.delete(spi, .lifetimeOver(lastFailure: nil)))
         handOver(to: rival.spi, common, &context)
+        if isDeletedByPeer { return linger(.peerDeleted, common, &context) }
         abandonedAt = context.now.advanced(by: Self.abandonment)
         return .stay
     }
@@ -138,6 +140,7 @@ extension Established {
         active = nil
         if let rival = exchange.rival {
             handOver(to: rival.spi, common, &context)
+            if isDeletedByPeer { return linger(.peerDeleted, common, &context) }
             abandonedAt = context.now.advanced(by: Self.abandonment)
             return .stay
         }
@@ -183,11 +186,17 @@ extension Established {
             &context
         )
         state.awaitsHandover = true
+        state.isKnownToPeer = next.isInitiator
         context.successors.append(IKESA(common: next, state: .established(state)))
     }
 
     /// Gives everything to the IKE_SA that takes over.
-    mutating func handOver(to spi: IKESPI, _ common: SACommon, _ context: inout EngineContext) {
+    mutating func handOver(
+        to spi: IKESPI,
+        because cause: DownCause = .peerDeleted,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) {
         if let closing {
             context.handovers.append(.delete(spi, closing))
             return
@@ -200,7 +209,8 @@ extension Established {
             retired: retired,
             closingChildren: closingChildren,
             waiting: waiting.filter { $0 != .rekeyIKE && $0 != .livenessCheck },
-            predecessor: snapshot(common)
+            predecessor: snapshot(common),
+            cause: cause
         )
         children = []
         retired = []
@@ -241,6 +251,8 @@ struct Inheritance {
     let closingChildren: [SPI: SPI]
     let waiting: Deque<OwnExchange.Task>
     let predecessor: IKESASnapshot
+    /// What goes down with it if there is nobody to take over.
+    let cause: DownCause
 
     /// By which the engine knew the predecessor.
     var localSPI: IKESPI? {
@@ -255,12 +267,12 @@ struct Inheritance {
         for child in retired { Established.remove(child.snapshot, &context) }
         for child in children {
             Established.remove(child.snapshot, &context)
-            if child.isCurrent { context.report(.childDown(ike, child.snapshot, cause: .peerDeleted)) }
+            if child.isCurrent { context.report(.childDown(ike, child.snapshot, cause: cause)) }
         }
         for case .createChild(let tunnel) in waiting {
-            context.report(.childFailed(ike, tunnel: tunnel, cause: .peerDeleted))
+            context.report(.childFailed(ike, tunnel: tunnel, cause: cause))
         }
-        context.report(.ikeDown(ike, cause: .peerDeleted))
+        context.report(.ikeDown(ike, cause: cause))
     }
 }
 

@@ -230,7 +230,7 @@ extension Established {
         guard let exchange = active else { return }
         active = nil
         if let spi = exchange.offer?.inboundSPI { context.release(spi) }
-        if let rival = exchange.rival { handOver(to: rival.spi, common, &context) }
+        if let rival = exchange.rival { handOver(to: rival.spi, because: cause, common, &context) }
         if let lost = exchange.lostRival {
             context.report(.childDown(snapshot(common), lost, cause: cause))
         }

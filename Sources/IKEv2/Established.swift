@@ -32,6 +32,8 @@ struct Established {
     /// The exchange of ours that is under way.
     var active: OwnExchange?
     var waiting: Deque<OwnExchange.Task> = []
+    /// False while the peer has perhaps not got the response that made this IKE_SA.
+    var isKnownToPeer = true
     /// When the peer last proved to be alive.
     var lastInbound: Instant
     /// When we last sent anything on this path.
@@ -61,6 +63,8 @@ struct Established {
     var isReplacementAsked = false
     /// When it ends if the peer has not deleted it as it should.
     var abandonedAt: Instant?
+    /// The peer has deleted this IKE_SA, and a rekey of ours is still to be settled.
+    var isDeletedByPeer = false
     /// When INVALID_SPI may be sent again.
     var nextInvalidSPI: Instant = .zero
 

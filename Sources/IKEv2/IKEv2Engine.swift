@@ -126,13 +126,21 @@ public struct IKEv2Engine {
     /// outlived a restart of ours need not wait for its liveness check; never more than it sent, and not often.
     private mutating func refuseUnknown(_ header: IKEHeader, _ datagram: IKEDatagram) {
         guard !header.isResponse, header.exchange != .ikeSAInit, context.nextUnknownSPIReply <= context.now,
-            datagram.octets.count >= 36
+            datagram.octets.count >= 36, !isRekeying(with: datagram.remote)
         else { return }
         context.nextUnknownSPIReply = context.now.advanced(by: .milliseconds(100))
         var reply = header
         reply.isResponse = true
         reply.isFromInitiator = !header.isFromInitiator
         send([.notify(NotifyPayload(.invalidIKESPI))], header: reply, to: datagram)
+    }
+
+    /// True while a rekey of ours is under way with that peer: it may speak of what we have not heard of yet.
+    private func isRekeying(with remote: Endpoint) -> Bool {
+        sas.values.contains { sa in
+            guard case .established(let state) = sa.state else { return false }
+            return sa.common.remote.address == remote.address && state.ownWork.isRekeyingIKE
+        }
     }
 
     private mutating func receiveInit(_ header: IKEHeader, _ datagram: IKEDatagram) {
