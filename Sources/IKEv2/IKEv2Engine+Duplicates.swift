@@ -128,7 +128,8 @@ extension Established {
         }
         let all = children
         children = []
-        let until = context.now.advanced(by: RetiredChild.grace)
+        // The peer sends by them until it got our DELETE; with its answer they go.
+        let until = context.now.advanced(by: Self.abandonment)
         let transition = terminate(.duplicate, common, &context)
         for child in all {
             if child.isCurrent {
