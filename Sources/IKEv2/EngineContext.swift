@@ -26,6 +26,8 @@ struct EngineContext {
     var needsFreshIKE: Set<Tunnel> = []
     /// IKE_SAs to be begun in place of such as cannot be rekeyed.
     var replacements: [Replacement] = []
+    /// CHILD_SAs whose IKE_SA is over and whose last packets may still be under way.
+    var retired: [RetiredChild] = []
     /// Answers to strangers, one every tenth of a second.
     var nextUnknownSPIReply: Instant = .zero
     /// How many IKE_SAs of a connection are established.

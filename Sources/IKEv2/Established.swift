@@ -173,7 +173,13 @@ struct Established {
         let all = children
         children = []
         for child in all { release(child, cause, common, &context) }
-        for child in retired { Self.remove(child.snapshot, &context) }
+        if cause == .duplicate {
+            // The peer's answer to our DELETE may overtake what it sent before.
+            let until = context.now.advanced(by: RetiredChild.grace)
+            context.retired += retired.map { RetiredChild(snapshot: $0.snapshot, until: until) }
+        } else {
+            for child in retired { Self.remove(child.snapshot, &context) }
+        }
         retired = []
     }
 

@@ -40,6 +40,13 @@ extension IKEv2Engine {
         }
     }
 
+    /// Takes CHILD_SAs from the data plane whose last packets have arrived or never will.
+    mutating func removeRetired() {
+        let now = context.now
+        for child in context.retired where child.until <= now { Established.remove(child.snapshot, &context) }
+        context.retired.removeAll { $0.until <= now }
+    }
+
     private static func grace(_ loser: IKESA) -> Duration { loser.common.isInitiator ? ownGrace : peerGrace }
 
     /// Whether `kept` lacks a tunnel that `lost` carries, and whether it has one that `lost` does not.

@@ -26,7 +26,9 @@ public struct IKEv2Engine {
 
     /// When `.timeout` is due.
     public var deadline: Instant? {
-        [deadlines.earliest, duplicates.map { $0.dueAt }.min()].compactMap { $0 }.min()
+        [
+            deadlines.earliest, duplicates.map { $0.dueAt }.min(), context.retired.map { $0.until }.min(),
+        ].compactMap { $0 }.min()
     }
 
     /// Datagrams dropped, by reason.
@@ -54,6 +56,7 @@ public struct IKEv2Engine {
         case .timeout:
             while let spi = deadlines.popDue(at: now) { update(spi) { sa, context in sa.timeout(&context) } }
             settleDuplicates()
+            removeRetired()
         case .initiate(let connection, let tunnel, let local, let remote):
             initiate(connection, tunnel, local, remote)
         case .terminateIKE(let id, let cause):

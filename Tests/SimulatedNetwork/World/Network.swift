@@ -14,6 +14,8 @@ struct Weather: Sendable {
     var isOrdered = true
 
     static let calm = Weather()
+    /// The longest that any weather keeps a packet on the way, in milliseconds.
+    static let longestDelay: Int64 = 400
 }
 
 /// The way between the two gateways: seeded faults, and NATs.

@@ -83,8 +83,11 @@ struct RunObserver {
     mutating func note(_ incident: Incident, _ now: Int64) {
         write(now, "*** \(incident)")
         switch incident {
-        case .crash, .suspend, .cut, .restart, .resume, .mend: excuse(now, now + Scenario.recovery)
-        case .command(.terminateChild, _), .command(.terminateIKE, _): excuse(now, now + 80_000)
+        case .crash, .suspend, .cut, .restart, .resume, .mend:
+            excuse(now - Weather.longestDelay, now + Scenario.recovery)
+        case .command(.terminateChild, _), .command(.terminateIKE, _):
+            // What was under way then finds no SA either.
+            excuse(now - Weather.longestDelay, now + 80_000)
         case .rebind: excuse(now, now + 3_000)
         case .command, .weather: break
         }

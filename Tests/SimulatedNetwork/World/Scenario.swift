@@ -106,7 +106,7 @@ struct Scenario: Sendable {
         var storm = Weather(loss: chance.pick([0, 0.05, 0.2, 0.4]), delay: 5...5)
         storm.duplication = chance.pick([0, 0, 0.15])
         storm.corruption = chance.pick([0, 0, 0.05])
-        storm.delay = chance.pick([5...5, 5...100, 5...400])
+        storm.delay = chance.pick([5...5, 5...100, 5...Int(Weather.longestDelay)])
         storm.isOrdered = chance.happens(0.3)
         incidents.append((2_000, .weather(storm)))
         summary +=
