@@ -105,10 +105,31 @@ def say(scene, storm):
 
 
 def no_tunnel_fell(scene):
-    for gateway, signs in ((scene.a, (" down: ",)), (scene.b, (" down: ",) if scene.b.own else ("giving up after", "peer not responding", "deleting half open"))):
-        fallen = [x for x in gateway.log().splitlines() if "IKE_SA" in x and any(s in x for s in signs)] if gateway.own else \
-            [x for x in gateway.log().splitlines() if any(s in x for s in signs)]
+    for gateway in (scene.a, scene.b):
+        fallen = fallen_of_ours(gateway) if gateway.own else fallen_of_strongswan(gateway)
         expect(not fallen, f"{len(fallen)} IKE_SAs fell: {fallen[0][-200:] if fallen else ''}")
+
+
+def fallen_of_ours(gateway):
+    return [x for x in gateway.log().splitlines() if "IKE_SA" in x and " down: " in x]
+
+
+def fallen_of_strongswan(gateway):
+    """Its lines about IKE_SAs that it gave up.
+
+    One that a collision made redundant is ours to delete; if the answer that names it was lost and the old IKE_SA is
+    gone, we never learn of it. strongSwan deletes it in the end and gives that up: no tunnel depends on it.
+    """
+    lines = gateway.log().splitlines()
+    redundant = {m[1] for x in lines if (m := re.search(r"waiting for delete for redundant IKE_SA (\S+)", x))}
+    forgiven = sum(1 for x in lines if (m := re.search(r"sending DELETE for IKE_SA (\S+)", x)) and m[1] in redundant)
+    fallen = []
+    for line, after in zip(lines, lines[1:] + [""]):
+        if "giving up after" in line and "proper IKE_SA delete failed" in after and forgiven:
+            forgiven -= 1
+        elif "giving up after" in line or "deleting half open" in line:
+            fallen.append(line)
+    return fallen
 
 
 def expect_storm(scene, seconds, expected_children, expected_ikes):
