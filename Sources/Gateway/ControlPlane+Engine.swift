@@ -35,15 +35,13 @@ extension ControlPlane {
     }
 
     private func carryOutOutputs() {
+        var hasInstalled = false
+        var behindInstall: [IKEDatagram] = []
+        defer { sendWhenInstalled(behindInstall) }
         while let output = engine.nextOutput() {
             switch output {
             case .transmit(let datagram):
-                sockets?.send(
-                    datagram.octets,
-                    from: datagram.local,
-                    to: datagram.remote,
-                    forbidsFragmentation: datagram.forbidsFragmentation
-                )
+                if hasInstalled { behindInstall.append(datagram) } else { send(datagram) }
             case .keepalive(let local, let remote):
                 sockets?.sendKeepalive(from: local, to: remote)
             case .compute(let job):
@@ -58,6 +56,7 @@ extension ControlPlane {
                     installedAt: MonotonicClock.now()
                 )
                 dataPlane?.install(sa, sends: installation.sendsAtOnce)
+                hasInstalled = true
             case .useForSending(let id):
                 dataPlane?.useForSending(saID: id)
             case .remove(let id):
@@ -73,6 +72,26 @@ extension ControlPlane {
                 restartPathMTUSearch(childID: id, at: MonotonicClock.now())
             case .event(let event):
                 handle(event)
+            }
+        }
+    }
+
+    private func send(_ datagram: IKEDatagram) {
+        sockets?.send(
+            datagram.octets,
+            from: datagram.local,
+            to: datagram.remote,
+            forbidsFragmentation: datagram.forbidsFragmentation
+        )
+    }
+
+    /// Sends what tells the peer of a CHILD_SA: it may use it at once, so the data plane must have it by then
+    /// (RFC 7296 §2.8).
+    private func sendWhenInstalled(_ datagrams: [IKEDatagram]) {
+        guard !datagrams.isEmpty, let dataPlane else { return }
+        dataPlane.whenCaughtUp(on: queue) { [weak self] in
+            self?.assumeIsolated { plane in
+                for datagram in datagrams { plane.send(datagram) }
             }
         }
     }

@@ -11,6 +11,8 @@ public struct IKESuite: Hashable, Sendable {
     public let prf: PRFAlgorithm
     /// The key exchange group.
     public let group: KeyExchangeGroup
+    /// The groups of further key exchanges, in their order (RFC 9370).
+    public let additionalGroups: [KeyExchangeGroup]
 
     /// The suite of a chosen proposal, or nil if one of its parts is not carried out by us.
     public init?(_ proposal: Proposal) {
@@ -21,6 +23,7 @@ public struct IKESuite: Hashable, Sendable {
         self.cipher = cipher
         self.prf = prf
         self.group = group
+        additionalGroups = proposal.additionalGroups
     }
 }
 
@@ -59,19 +62,27 @@ public struct IKEKeys: Sendable {
     }
 
     /// Keys of an IKE_SA that replaces another: SKEYSEED = prf(SK_d (old), g^ir | Ni | Nr) with the old PRF
-    /// (RFC 7296 §2.18).
+    /// (RFC 7296 §2.18); further key exchanges add theirs behind: g^ir | Ni | Nr | SK(1) … (RFC 9370 §2.2.4).
+    ///
+    /// With the PRF and the SPIs unchanged these are also the keys after an IKE_INTERMEDIATE exchange with a further
+    /// key exchange: SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr) (RFC 9370 §2.2.2).
     public init(
         rekeying old: IKEKeys,
         oldPRF: PRFAlgorithm,
         suite: IKESuite,
         sharedSecret: SecretKey,
+        additionalSecrets: [SecretKey] = [],
         initiatorNonce: [UInt8],
         responderNonce: [UInt8],
         initiatorSPI: IKESPI,
         responderSPI: IKESPI
     ) throws(CryptoError) {
         let nonces = initiatorNonce + responderNonce
-        let seed = try PRF.compute(oldPRF, key: .secret(old.skD), [.secret(sharedSecret), .bytes(nonces)])
+        let seed = try PRF.compute(
+            oldPRF,
+            key: .secret(old.skD),
+            [.secret(sharedSecret), .bytes(nonces)] + additionalSecrets.map { .secret($0) }
+        )
         try self.init(
             suite: suite,
             seed: seed,
@@ -118,19 +129,21 @@ public struct IKEKeys: Sendable {
         responderCipher = try MessageCipher(suite.cipher, encryptionKey: skEr, integrityKey: skAr)
     }
 
-    /// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr) (RFC 7296 §2.17); `sharedSecret` is that of an exchange with PFS.
+    /// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr [| SK(1) …]) (RFC 7296 §2.17, RFC 9370 §2.2.4); `sharedSecret` is that of an
+    /// exchange with PFS, `additionalSecrets` are those of further key exchanges.
     public func childKeys(
         prf: PRFAlgorithm,
         transform: CipherTransform,
         initiatorNonce: [UInt8],
         responderNonce: [UInt8],
-        sharedSecret: SecretKey? = nil
+        sharedSecret: SecretKey? = nil,
+        additionalSecrets: [SecretKey] = []
     ) throws(CryptoError) -> KEYMAT {
         let secret: [PRFInput] = sharedSecret.map { [.secret($0)] } ?? []
         let material = try PRF.expand(
             prf,
             key: skD,
-            seed: secret + [.bytes(initiatorNonce + responderNonce)],
+            seed: secret + [.bytes(initiatorNonce + responderNonce)] + additionalSecrets.map { .secret($0) },
             count: KEYMAT.length(for: transform)
         )
         return try KEYMAT(cutting: material, for: transform)

@@ -56,20 +56,34 @@ public struct SignedOctets: Sendable {
     let identity: IDPayload
     /// SK_pi or SK_pr of the signer.
     let macKey: SecretKey
+    /// IntAuth, if there were IKE_INTERMEDIATE exchanges (RFC 9242 §3.3.2).
+    let intermediate: [UInt8]
 
     /// Gathers what is signed.
-    public init(prf: PRFAlgorithm, message: [UInt8], nonce: [UInt8], identity: IDPayload, macKey: SecretKey) {
+    public init(
+        prf: PRFAlgorithm,
+        message: [UInt8],
+        nonce: [UInt8],
+        identity: IDPayload,
+        macKey: SecretKey,
+        intermediate: [UInt8] = []
+    ) {
         self.prf = prf
         self.message = message
         self.nonce = nonce
         self.identity = identity
         self.macKey = macKey
+        self.intermediate = intermediate
     }
 
     /// AUTH = prf( prf(Shared Secret, "Key Pad for IKEv2"), octets).
     public func sharedKeyAUTH(_ sharedKey: SecretKey) throws(CryptoError) -> [UInt8] {
         let macedID = try PRF.tag(prf, key: .secret(macKey), [.bytes(identity.body)])
         let padded = try PRF.compute(prf, key: .secret(sharedKey), [.bytes(Array("Key Pad for IKEv2".utf8))])
-        return try PRF.tag(prf, key: .secret(padded), [.bytes(message), .bytes(nonce), .bytes(macedID)])
+        return try PRF.tag(
+            prf,
+            key: .secret(padded),
+            [.bytes(message), .bytes(nonce), .bytes(macedID), .bytes(intermediate)]
+        )
     }
 }

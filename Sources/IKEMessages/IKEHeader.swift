@@ -10,6 +10,10 @@ public enum ExchangeType: Hashable, Sendable, CustomStringConvertible {
     case createChildSA
     /// 37.
     case informational
+    /// 43, RFC 9242.
+    case ikeIntermediate
+    /// 44, RFC 9370.
+    case ikeFollowUpKE
     /// Any other number.
     case unknown(UInt8)
 
@@ -20,6 +24,8 @@ public enum ExchangeType: Hashable, Sendable, CustomStringConvertible {
         case 35: self = .ikeAuth
         case 36: self = .createChildSA
         case 37: self = .informational
+        case 43: self = .ikeIntermediate
+        case 44: self = .ikeFollowUpKE
         default: self = .unknown(number)
         }
     }
@@ -31,6 +37,8 @@ public enum ExchangeType: Hashable, Sendable, CustomStringConvertible {
         case .ikeAuth: 35
         case .createChildSA: 36
         case .informational: 37
+        case .ikeIntermediate: 43
+        case .ikeFollowUpKE: 44
         case .unknown(let number): number
         }
     }
@@ -42,6 +50,8 @@ public enum ExchangeType: Hashable, Sendable, CustomStringConvertible {
         case .ikeAuth: "IKE_AUTH"
         case .createChildSA: "CREATE_CHILD_SA"
         case .informational: "INFORMATIONAL"
+        case .ikeIntermediate: "IKE_INTERMEDIATE"
+        case .ikeFollowUpKE: "IKE_FOLLOWUP_KE"
         case .unknown(let number): "exchange \(number)"
         }
     }

@@ -93,6 +93,22 @@ public struct EncryptedContent: Sendable {
 
     /// Verifies, decrypts and reads the payloads.
     public func open(with cipher: MessageCipher, transform: CipherTransform) throws(OpenError) -> [Payload] {
+        try read(decrypt(with: cipher, transform: transform), transform: transform)
+    }
+
+    /// Opens an IKE_INTERMEDIATE message: its payloads, and what IntAuth covers of it (RFC 9242 §3.3.2).
+    public func openIntermediate(
+        with cipher: MessageCipher,
+        transform: CipherTransform
+    ) throws(OpenError) -> (payloads: [Payload], authenticated: [UInt8]) {
+        let plain = try decrypt(with: cipher, transform: transform)
+        let payloads = try read(plain, transform: transform)
+        return (payloads, IKEMessage.intermediateOctets(prefix: prefix, inner: plain))
+    }
+
+    /// The inner payloads' octets, without padding.
+    private func decrypt(with cipher: MessageCipher, transform: CipherTransform) throws(OpenError) -> [UInt8]
+    {
         let minimum = transform.ivLength + transform.icvLength
         guard body.count > minimum else { throw .notAuthentic }
         var plain: [UInt8]
@@ -109,6 +125,10 @@ public struct EncryptedContent: Sendable {
             throw .malformed(WireError(.invalidValue("pad length"), at: prefix.count))
         }
         plain.removeLast(Int(padLength))
+        return plain
+    }
+
+    private func read(_ plain: [UInt8], transform: CipherTransform) throws(OpenError) -> [Payload] {
         do {
             var reader = ByteReader(plain.span, base: prefix.count + transform.ivLength)
             return try PayloadChain.parse(first: firstPayload, from: &reader)
@@ -150,6 +170,33 @@ extension IKEMessage {
         } catch {
             throw SealError(reason: error.description)
         }
+    }
+
+    /// What IntAuth covers of this message, an IKE_INTERMEDIATE one: all of it before encryption, with lengths that leave
+    /// out IV, padding and checksum (RFC 9242 §3.3.2).
+    public func intermediateOctets() throws(WireError) -> [UInt8] {
+        var inner = ByteWriter(capacity: 512)
+        try PayloadChain.write(payloads, into: &inner)
+        var header = header
+        header.nextPayload = 46
+        var writer = ByteWriter(capacity: 32)
+        header.write(into: &writer)
+        writer.u8(payloads.first?.type ?? 0)
+        writer.zeros(3)
+        return Self.intermediateOctets(prefix: writer.bytes, inner: inner.bytes)
+    }
+
+    /// `prefix` ends with the generic header of the SK payload; both lengths in it are set anew.
+    static func intermediateOctets(prefix: [UInt8], inner: [UInt8]) -> [UInt8] {
+        let total = UInt32(truncatingIfNeeded: prefix.count + inner.count)
+        let payload = UInt16(truncatingIfNeeded: inner.count + 4)
+        var result = Array(prefix.prefix(24))
+        for shift in stride(from: UInt32(24), through: 0, by: -8) {
+            result.append(UInt8(truncatingIfNeeded: total >> shift))
+        }
+        result += prefix.dropFirst(28).dropLast(2)
+        result += [UInt8(truncatingIfNeeded: payload >> 8), UInt8(truncatingIfNeeded: payload)]
+        return result + inner
     }
 
     /// Why a message of ours could not be sealed: a fault of ours, never the peer's.

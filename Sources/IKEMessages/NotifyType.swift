@@ -34,6 +34,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case temporaryFailure
     /// 44.
     case childSANotFound
+    /// 47, RFC 9370.
+    case stateNotFound
     /// 16384.
     case initialContact
     /// 16385.
@@ -54,6 +56,10 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case rekeySA
     /// 16394.
     case espTFCPaddingNotSupported
+    /// 16438, RFC 9242.
+    case intermediateExchangeSupported
+    /// 16441, RFC 9370.
+    case additionalKeyExchange
     /// Any other number.
     case unknown(UInt16)
 
@@ -75,6 +81,7 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (39, .invalidSelectors, "INVALID_SELECTORS"),
         (43, .temporaryFailure, "TEMPORARY_FAILURE"),
         (44, .childSANotFound, "CHILD_SA_NOT_FOUND"),
+        (47, .stateNotFound, "STATE_NOT_FOUND"),
         (16384, .initialContact, "INITIAL_CONTACT"),
         (16385, .setWindowSize, "SET_WINDOW_SIZE"),
         (16386, .additionalTSPossible, "ADDITIONAL_TS_POSSIBLE"),
@@ -85,6 +92,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16391, .useTransportMode, "USE_TRANSPORT_MODE"),
         (16393, .rekeySA, "REKEY_SA"),
         (16394, .espTFCPaddingNotSupported, "ESP_TFC_PADDING_NOT_SUPPORTED"),
+        (16438, .intermediateExchangeSupported, "INTERMEDIATE_EXCHANGE_SUPPORTED"),
+        (16441, .additionalKeyExchange, "ADDITIONAL_KEY_EXCHANGE"),
     ]
 
     /// The type of this wire number.

@@ -13,7 +13,7 @@ enum ChildNegotiation {
             var offer = proposal
             offer.number = UInt8(truncatingIfNeeded: index + 1)
             offer.spi = spi.octets
-            if !withGroups { offer.transforms.removeAll { $0.type == .keyExchange } }
+            if !withGroups { offer.transforms.removeAll { $0.type.isKeyExchange } }
             return offer
         }
     }
@@ -172,7 +172,7 @@ enum ChildNegotiation {
         _ agreement: Agreement,
         channel: SecureChannel,
         nonces: (initiator: [UInt8], responder: [UInt8]),
-        sharedSecret: SecretKey?,
+        secrets: [SecretKey],
         initiatedByUs: Bool,
         sendsAtOnce: Bool,
         peer: VerifiedPeer,
@@ -186,7 +186,8 @@ enum ChildNegotiation {
             transform: agreement.transform,
             initiatorNonce: nonces.initiator,
             responderNonce: nonces.responder,
-            sharedSecret: sharedSecret
+            sharedSecret: secrets.first,
+            additionalSecrets: Array(secrets.dropFirst())
         )
         let id = context.newChildID()
         let description = ChildSADescription(

@@ -11,6 +11,8 @@ enum Collisions {
         var isReplaced = false
         /// Our request to rekey this IKE_SA is out.
         var isRekeyingIKE = false
+        /// Our CREATE_CHILD_SA request was answered, and takes further key exchanges.
+        var isFollowingUp = false
         /// A request of ours that makes, rekeys or deletes a CHILD_SA is out.
         var isChangingChildren = false
         /// A CREATE_CHILD_SA request of the peer is still being computed.
@@ -18,8 +20,11 @@ enum Collisions {
     }
 
     /// True when a request to make or rekey a CHILD_SA gets TEMPORARY_FAILURE (§2.25.2).
+    ///
+    /// Also one that comes when ours was answered: the peer knew of ours, and which of both stays is settled by the
+    /// nonces of requests that cross, before the further key exchanges (RFC 9370 §2.2.4).
     static func postponesChild(_ own: OwnWork) -> Bool {
-        own.isClosing || own.isReplaced || own.isRekeyingIKE || own.isAnswering
+        own.isClosing || own.isReplaced || own.isRekeyingIKE || own.isAnswering || own.isFollowingUp
     }
 
     /// True when a request to rekey the IKE_SA gets TEMPORARY_FAILURE.
@@ -27,7 +32,7 @@ enum Collisions {
     /// Two rekeys of the IKE_SA that cross are both answered and settled by their nonces (§2.25.2); one that
     /// crosses our work on CHILD_SAs waits (§2.25.1), because it would inherit what is changing.
     static func postponesIKERekey(_ own: OwnWork) -> Bool {
-        own.isClosing || own.isReplaced || own.isChangingChildren || own.isAnswering
+        own.isClosing || own.isReplaced || own.isChangingChildren || own.isAnswering || own.isFollowingUp
     }
 
     /// The lower of an exchange's two nonces, octet by octet.

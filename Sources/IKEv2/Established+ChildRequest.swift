@@ -116,7 +116,7 @@ extension Established {
                 return childBroken(exchange, .protocolError("its answer lacks a nonce"), common, &context)
             }
             guard let group = agreement.proposal.transform(of: .keyExchange)?.keyExchangeGroup else {
-                return finishChild(exchange, agreement, nonce, nil, common, &context)
+                return finishChild(exchange, agreement, nonce, [], common, &context)
             }
             guard let pair = offer.keyPair, pair.group == group, let theirs = payloads.keyExchange,
                 theirs.group == group.rawValue, theirs.data.count == group.publicValueLength
@@ -126,6 +126,7 @@ extension Established {
             }
             let job = context.compute(.deriveSecret(pair, peer: theirs.data), for: common)
             active?.phase = .deriving(job: job, .child(agreement, nonce: nonce))
+            active?.link = payloads.notification(.additionalKeyExchange)?.data
             return .stay
         }
     }
@@ -153,7 +154,7 @@ extension Established {
         _ exchange: OwnExchange,
         _ agreement: ChildNegotiation.Agreement,
         _ responderNonce: [UInt8],
-        _ secret: SecretKey?,
+        _ secrets: [SecretKey],
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
@@ -177,16 +178,16 @@ extension Established {
         }
         let nonces = (initiator: nonce, responder: responderNonce)
         let rival = exchange.rivalChild.flatMap { id in children.first { $0.id == id && $0.isCurrent } }
+        let theirs = rival?.lowestNonce ?? crossingNonce(exchange.task)
         let isRedundant =
-            rival.map {
-                Collisions.oursIsRedundant(ours: Collisions.lowest(nonces), theirs: $0.lowestNonce)
-            } ?? false
+            theirs.map { Collisions.oursIsRedundant(ours: Collisions.lowest(nonces), theirs: $0) } ?? false
+        if !isRedundant, crossingNonce(exchange.task) != nil { forgetFollowUp(&context) }
         let child: ChildSA
         do throws(CryptoError) {
             child = try installChild(
                 agreement,
                 nonces: nonces,
-                sharedSecret: secret,
+                secrets: secrets,
                 initiatedByUs: true,
                 sendsAtOnce: !isRedundant,
                 common,

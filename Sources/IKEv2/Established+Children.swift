@@ -81,7 +81,7 @@ extension Established {
     func installChild(
         _ agreement: ChildNegotiation.Agreement,
         nonces: (initiator: [UInt8], responder: [UInt8]),
-        sharedSecret: SecretKey? = nil,
+        secrets: [SecretKey] = [],
         initiatedByUs: Bool,
         sendsAtOnce: Bool,
         _ common: SACommon,
@@ -91,7 +91,7 @@ extension Established {
             agreement,
             channel: channel,
             nonces: nonces,
-            sharedSecret: sharedSecret,
+            secrets: secrets,
             initiatedByUs: initiatedByUs,
             sendsAtOnce: sendsAtOnce,
             peer: peer,

@@ -29,6 +29,7 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
+        if exchange.followUp != nil { return sendFollowUp(exchange, result, common, &context) }
         guard case .keyPair(let pair) = result.outcome else {
             var cause = DownCause.protocolError("no key pair")
             if case .failure(let error) = result.outcome { cause = .cryptography(error) }
@@ -36,7 +37,7 @@ extension Established {
                 ? ikeRekeyFailed(exchange, cause, common, &context)
                 : childFailed(exchange, cause, common, &context)
         }
-        guard closing == nil, successor == nil, pendingAnswer == nil, isWanted(exchange),
+        guard closing == nil, successor == nil, !isAnsweringPeer, isWanted(exchange),
             var offer = exchange.offer
         else {
             active = nil
@@ -69,11 +70,16 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
+        var secrets: [SecretKey] = []
+        if case .secret(let secret) = result.outcome {
+            secrets = (exchange.followUp?.secrets ?? []) + [secret]
+            if let transition = followUp(exchange, agreed, secrets, common, &context) { return transition }
+        }
         switch (agreed, result.outcome) {
-        case (.child(let agreement, let nonce), .secret(let secret)):
-            return finishChild(exchange, agreement, nonce, secret, common, &context)
-        case (.ike(let suite, let peerSPI, let nonce), .secret(let secret)):
-            return finishIKERekey(exchange, suite, peerSPI, nonce, secret, common, &context)
+        case (.child(let agreement, let nonce), .secret):
+            return finishChild(exchange, agreement, nonce, secrets, common, &context)
+        case (.ike(let suite, let peerSPI, let nonce), .secret):
+            return finishIKERekey(exchange, suite, peerSPI, nonce, secrets, common, &context)
         case (.child, let outcome):
             return childBroken(exchange, Self.failure(outcome), common, &context)
         case (.ike, let outcome):
@@ -81,7 +87,7 @@ extension Established {
         }
     }
 
-    private static func failure(_ outcome: ComputeResult.Outcome) -> DownCause {
+    static func failure(_ outcome: ComputeResult.Outcome) -> DownCause {
         if case .failure(let error) = outcome { return .cryptography(error) }
         return .protocolError("a computation gave something else")
     }

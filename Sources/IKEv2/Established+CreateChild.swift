@@ -16,10 +16,28 @@ struct PendingAnswer {
     }
 
     let subject: Subject
-    let datagram: IKEDatagram
-    let messageID: UInt32
+    /// The request at hand.
+    var datagram: IKEDatagram
+    var messageID: UInt32
     let initiatorNonce: [UInt8]
     var job: UInt64 = 0
+    /// The further key exchanges, once CREATE_CHILD_SA itself was answered.
+    var followUp: FollowUp?
+
+    /// What has to be kept until the last key exchange (RFC 9370 §2.2.4).
+    struct FollowUp {
+        /// Our nonce.
+        let nonce: [UInt8]
+        /// Our SPI of the IKE_SA to be made.
+        let ikeSPI: IKESPI?
+        /// The secrets of the exchanges that are complete.
+        var secrets: [SecretKey]
+        /// The groups of those to come.
+        var remaining: [KeyExchangeGroup]
+        /// What the peer's next request has to name.
+        let link: [UInt8]
+        var expiresAt: Instant
+    }
 }
 
 /// CREATE_CHILD_SA as responder (RFC 7296 §1.3, §2.8): further CHILD_SAs, and rekeys that the peer begins.
@@ -48,6 +66,8 @@ extension Established {
         guard let offered = payloads.securityAssociation?.proposals, let nonce = payloads.nonce else {
             return refuse(NotifyPayload(.invalidSyntax), &self, &context)
         }
+        // With one request at a time, a new one says that the peer has given up the last.
+        forgetFollowUp(&context)
         let isIKE = offered.contains { $0.securityProtocol == .ike }
         let own = ownWork
         guard !(isIKE ? Collisions.postponesIKERekey(own) : Collisions.postponesChild(own)) else {
@@ -187,7 +207,10 @@ extension Established {
             abandon(pending.subject, &context)
             transition = answer(pending, [.notify(NotifyPayload(.temporaryFailure))], common, &context)
         } else if case .answer(let pair, let secret) = result.outcome {
-            transition = finish(pending, (pair, secret), common, &context)
+            transition =
+                pending.followUp == nil
+                ? finish(pending, (pair, secret), common, &context)
+                : answerFollowUp(pending, pair, secret, common, &context)
         } else {
             abandon(pending.subject, &context)
             transition = answer(pending, [.notify(NotifyPayload(.invalidSyntax))], common, &context)
@@ -207,6 +230,9 @@ extension Established {
             exchange.map {
                 [.keyExchange(KEPayload(group: $0.pair.group.rawValue, data: $0.pair.publicValue))]
             } ?? []
+        if let exchange, !pending.subject.additionalGroups.isEmpty {
+            return answerFirst(pending, exchange.secret, nonce, head, common, &context)
+        }
         do throws(CryptoError) {
             switch pending.subject {
             case .child(let agreement, let rekeys):
@@ -215,18 +241,16 @@ extension Established {
                     rekeys,
                     pending,
                     nonce,
-                    exchange?.secret,
-                    head,
+                    exchange.map { [$0.secret] } ?? [],
+                    answering: responsePayloads(pending.subject, nonce, ikeSPI: nil, head),
                     common,
                     &context
                 )
-            case .ike(let suite, let proposal, let peerSPI):
+            case .ike(let suite, _, let peerSPI):
                 guard let secret = exchange?.secret else { throw .invalidLength }
                 let spi = context.newIKESPI()
-                try succeed(suite, secret, pending, nonce, spi, peerSPI, common, &context)
-                var chosen = proposal
-                chosen.spi = spi.octets
-                let payloads = [.securityAssociation(SAPayload([chosen])), .nonce(nonce)] + head
+                try succeed(suite, [secret], pending, nonce, spi, peerSPI, common, &context)
+                let payloads = responsePayloads(pending.subject, nonce, ikeSPI: spi, head)
                 return answer(pending, payloads, common, &context)
             }
         } catch {
@@ -235,13 +259,35 @@ extension Established {
         }
     }
 
-    private mutating func finishChild(
+    /// What answers a CREATE_CHILD_SA request; `head` holds our key exchange value.
+    func responsePayloads(
+        _ subject: PendingAnswer.Subject,
+        _ nonce: [UInt8],
+        ikeSPI: IKESPI?,
+        _ head: [Payload]
+    ) -> [Payload] {
+        switch subject {
+        case .child(let agreement, _):
+            var chosen = agreement.proposal
+            chosen.spi = agreement.inboundSPI.octets
+            return [.securityAssociation(SAPayload([chosen])), .nonce(nonce)] + head + [
+                .initiatorSelectors(TSPayload(agreement.remoteSelectors)),
+                .responderSelectors(TSPayload(agreement.localSelectors)),
+            ]
+        case .ike(_, let proposal, _):
+            var chosen = proposal
+            chosen.spi = ikeSPI?.octets ?? []
+            return [.securityAssociation(SAPayload([chosen])), .nonce(nonce)] + head
+        }
+    }
+
+    mutating func finishChild(
         _ agreement: ChildNegotiation.Agreement,
         _ rekeys: UInt32?,
         _ pending: PendingAnswer,
         _ nonce: [UInt8],
-        _ secret: SecretKey?,
-        _ head: [Payload],
+        _ secrets: [SecretKey],
+        answering payloads: [Payload],
         _ common: SACommon,
         _ context: inout EngineContext
     ) throws(CryptoError) -> Transition {
@@ -254,7 +300,7 @@ extension Established {
         let child = try installChild(
             agreement,
             nonces: (pending.initiatorNonce, nonce),
-            sharedSecret: secret,
+            secrets: secrets,
             initiatedByUs: false,
             // The peer has no keys before our response arrives: the old one sends until the new one was heard.
             sendsAtOnce: old == nil,
@@ -275,13 +321,6 @@ extension Established {
         } else {
             context.report(.childUp(snapshot(common), child.snapshot))
         }
-        var chosen = agreement.proposal
-        chosen.spi = agreement.inboundSPI.octets
-        let tail: [Payload] = [
-            .initiatorSelectors(TSPayload(agreement.remoteSelectors)),
-            .responderSelectors(TSPayload(agreement.localSelectors)),
-        ]
-        let payloads = [.securityAssociation(SAPayload([chosen])), .nonce(nonce)] + head + tail
         return answer(pending, payloads, common, &context)
     }
 
@@ -296,7 +335,7 @@ extension Established {
         }
     }
 
-    private mutating func answer(
+    mutating func answer(
         _ pending: PendingAnswer,
         _ payloads: [Payload],
         _ common: SACommon,
@@ -305,7 +344,7 @@ extension Established {
         respond(
             payloads,
             to: pending.datagram,
-            exchange: .createChildSA,
+            exchange: pending.followUp == nil ? .createChildSA : .ikeFollowUpKE,
             messageID: pending.messageID,
             common,
             &context
@@ -315,9 +354,9 @@ extension Established {
     /// Makes the IKE_SA that takes over and inherits the CHILD_SAs.
     ///
     /// The peer deletes this one (RFC 7296 §2.8, §2.18). With a rekey of ours under way the nonces decide first (§2.8.2).
-    private mutating func succeed(
+    mutating func succeed(
         _ suite: IKESuite,
-        _ secret: SecretKey,
+        _ secrets: [SecretKey],
         _ pending: PendingAnswer,
         _ nonce: [UInt8],
         _ spi: IKESPI,
@@ -335,7 +374,7 @@ extension Established {
             remote: common.remote,
             createdAt: context.now
         )
-        try makeSuccessor(next, suite, secret, nonces, &context)
+        try makeSuccessor(next, suite, secrets, nonces, &context)
         if active?.task == .rekeyIKE {
             if active?.isOut == true {
                 active?.rival = (spi, Collisions.lowest(nonces))
@@ -354,6 +393,14 @@ extension PendingAnswer.Subject {
         switch self {
         case .child(let agreement, _): agreement.proposal.transform(of: .keyExchange)?.keyExchangeGroup
         case .ike(let suite, _, _): suite.group
+        }
+    }
+
+    /// The groups of the further key exchanges.
+    var additionalGroups: [KeyExchangeGroup] {
+        switch self {
+        case .child(let agreement, _): agreement.proposal.additionalGroups
+        case .ike(let suite, _, _): suite.additionalGroups
         }
     }
 }

@@ -13,6 +13,7 @@ extension Established {
             earliest = earliest.map { min($0, instant) } ?? instant
         }
         consider(active?.request?.nextAt)
+        consider(awaitedFollowUp?.followUp?.expiresAt)
         consider(livenessDue)
         consider(keepaliveDue)
         consider(abandonedAt)
@@ -58,6 +59,10 @@ extension Established {
             if case .close = retransmit(active, request, common, &context) { return .close }
         }
         if let abandonedAt, abandonedAt <= context.now { return abandon(common, &context) }
+        if let awaited = awaitedFollowUp?.followUp, awaited.expiresAt <= context.now {
+            forgetFollowUp(&context)
+            if case .close = sendNext(common, &context) { return .close }
+        }
         if let endsAt, endsAt <= context.now {
             let cause = DownCause.lifetimeOver(lastFailure: nil)
             return terminate(cause, common, &context)

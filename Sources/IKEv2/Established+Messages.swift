@@ -19,7 +19,7 @@ extension Established {
         let header = message.header
         if header.isResponse {
             guard let active, header.messageID == active.request?.messageID,
-                header.exchange == active.task.exchange
+                header.exchange == active.exchangeType
             else {
                 context.count(.messageID)
                 return .stay
@@ -182,7 +182,9 @@ extension Established {
             return handleInformational(payloads, reply, common, &context)
         case .createChildSA:
             return handleCreateChild(payloads, header, datagram, common, &context)
-        case .ikeSAInit, .ikeAuth, .unknown:
+        case .ikeFollowUpKE:
+            return handleFollowUp(payloads, header, datagram, common, &context)
+        case .ikeSAInit, .ikeAuth, .ikeIntermediate, .unknown:
             context.count(.unexpected)
             return reply([.notify(NotifyPayload(.invalidSyntax))], &self, &context)
         }
@@ -206,7 +208,9 @@ extension Established {
         var answer = [Payload]()
         for case .delete(let delete) in payloads {
             if delete.securityProtocol == .ike {
-                if let active, active.task == .rekeyIKE, active.rival != nil, case .deriving = active.phase {
+                if let active, active.task == .rekeyIKE, active.rival != nil, !active.isFollowingUp,
+                    case .deriving = active.phase
+                {
                     // Its answer to our rekey is here: of the two new IKE_SAs the redundant one is told apart, and
                     // deleted by its initiator, as soon as the keys of ours are computed (§2.8.2).
                     isDeletedByPeer = true

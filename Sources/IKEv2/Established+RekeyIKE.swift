@@ -77,6 +77,7 @@ extension Established {
         }
         let job = context.compute(.deriveSecret(pair, peer: theirs.data), for: common)
         active?.phase = .deriving(job: job, .ike(suite, peerSPI: peerSPI, nonce: nonce))
+        active?.link = payloads.notification(.additionalKeyExchange)?.data
         return .stay
     }
 
@@ -87,7 +88,7 @@ extension Established {
         _ suite: IKESuite,
         _ peerSPI: IKESPI,
         _ responderNonce: [UInt8],
-        _ secret: SecretKey,
+        _ secrets: [SecretKey],
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
@@ -106,7 +107,7 @@ extension Established {
             createdAt: context.now
         )
         do throws(CryptoError) {
-            try makeSuccessor(next, suite, secret, nonces, &context)
+            try makeSuccessor(next, suite, secrets, nonces, &context)
         } catch {
             return ikeRekeyFailed(exchange, .cryptography(error), common, &context)
         }
@@ -115,6 +116,14 @@ extension Established {
             // The user took the connection down meanwhile: nothing may outlive it.
             context.handovers.append(.delete(spi, closing))
             return sendNext(common, &context)
+        }
+        if exchange.rival == nil, let theirs = crossingNonce(.rekeyIKE) {
+            guard !Collisions.oursIsRedundant(ours: Collisions.lowest(nonces), theirs: theirs) else {
+                // The peer's rekey takes further key exchanges, and has won.
+                context.handovers.append(.delete(spi, .lifetimeOver(lastFailure: nil)))
+                return sendNext(common, &context)
+            }
+            forgetFollowUp(&context)
         }
         guard let rival = exchange.rival,
             Collisions.oursIsRedundant(ours: Collisions.lowest(nonces), theirs: rival.lowestNonce)
@@ -157,17 +166,18 @@ extension Established {
     mutating func makeSuccessor(
         _ next: SACommon,
         _ suite: IKESuite,
-        _ secret: SecretKey,
+        _ secrets: [SecretKey],
         _ nonces: (initiator: [UInt8], responder: [UInt8]),
         _ context: inout EngineContext
     ) throws(CryptoError) {
         let local = next.localSPI
-        guard let remote = IKESPI(next.remoteSPI) else { throw .invalidLength }
+        guard let remote = IKESPI(next.remoteSPI), let secret = secrets.first else { throw .invalidLength }
         let keys = try IKEKeys(
             rekeying: channel.keys,
             oldPRF: channel.suite.prf,
             suite: suite,
             sharedSecret: secret,
+            additionalSecrets: Array(secrets.dropFirst()),
             initiatorNonce: nonces.initiator,
             responderNonce: nonces.responder,
             initiatorSPI: next.isInitiator ? local : remote,

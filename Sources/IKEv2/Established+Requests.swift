@@ -30,7 +30,7 @@ extension Established {
         guard active == nil, !awaitsHandover else { return .stay }
         while let task = waiting.popFirst() {
             // What the peer asks for is finished first: it could be what a rekey is about to replace.
-            if task.exchange == .createChildSA, pendingAnswer != nil {
+            if task.exchange == .createChildSA, isAnsweringPeer {
                 waiting.prepend(task)
                 return .stay
             }
@@ -182,6 +182,9 @@ extension Established {
         _ context: inout EngineContext
     ) -> Transition {
         guard let exchange = active else { return .stay }
+        if let followUp = exchange.followUp {
+            return completeFollowUp(exchange, followUp, payloads, common, &context)
+        }
         switch exchange.task {
         case .livenessCheck, .invalidSPI:
             active = nil

@@ -40,6 +40,8 @@ struct Established {
     var lastOutbound: Instant
     /// The peer's CREATE_CHILD_SA that is being computed.
     var pendingAnswer: PendingAnswer?
+    /// The peer's CREATE_CHILD_SA that was answered and takes further key exchanges.
+    var awaitedFollowUp: PendingAnswer?
     /// Why this IKE_SA is being deleted by us.
     var closing: DownCause?
 
@@ -124,6 +126,7 @@ struct Established {
         work.isReplaced = successor != nil
         work.isAnswering = pendingAnswer != nil
         if let active, active.isOut {
+            work.isFollowingUp = active.isFollowingUp
             switch active.task {
             case .rekeyIKE: work.isRekeyingIKE = true
             case .createChild, .rekeyChild, .deleteChildren: work.isChangingChildren = true
@@ -160,6 +163,7 @@ struct Established {
         let cause = closing ?? cause
         if let pendingAnswer { abandon(pendingAnswer.subject, &context) }
         pendingAnswer = nil
+        forgetFollowUp(&context)
         abandonExchanges(cause, common, &context)
         removeAllChildren(cause, common, &context)
         // One that was replaced, or never took over, goes without a word: its traffic is elsewhere.

@@ -8,7 +8,8 @@ import Primitives
 struct IKESA {
     /// The states of an IKE_SA.
     ///
-    /// Initiator:  initiatorGenerating → initiatorAwaitingInit → initiatorDeriving → initiatorAwaitingAuth
+    /// Initiator:  initiatorGenerating → initiatorAwaitingInit → initiatorDeriving → [initiatorIntermediate →]
+    ///             initiatorAwaitingAuth
     /// Responder:  responderComputing → responderAwaitingAuth
     /// Both:       → established → lingering
     enum State {
@@ -16,8 +17,10 @@ struct IKESA {
         case initiatorGenerating(InitiatorGenerating)
         /// IKE_SA_INIT is out. Can transition to: `.initiatorGenerating` (another group), `.initiatorDeriving`.
         case initiatorAwaitingInit(InitiatorAwaitingInit)
-        /// The shared secret is being computed. Can transition to: `.initiatorAwaitingAuth`.
+        /// The shared secret is being computed. Can transition to: `.initiatorIntermediate`, `.initiatorAwaitingAuth`.
         case initiatorDeriving(InitiatorDeriving)
+        /// Further key exchanges are under way. Can transition to: `.initiatorAwaitingAuth`.
+        case initiatorIntermediate(InitiatorIntermediate)
         /// IKE_AUTH is out. Can transition to: `.established`, `.lingering`.
         case initiatorAwaitingAuth(InitiatorAwaitingAuth)
         /// An IKE_SA_INIT request is being answered. Can transition to: `.responderAwaitingAuth`.
@@ -43,6 +46,7 @@ struct IKESA {
         switch state {
         case .initiatorGenerating, .initiatorDeriving, .responderComputing: nil
         case .initiatorAwaitingInit(let state): state.request.nextAt
+        case .initiatorIntermediate(let state): state.deadline
         case .initiatorAwaitingAuth(let state): state.request.nextAt
         case .responderAwaitingAuth(let state): state.expiresAt
         case .established(let state): state.deadline
@@ -56,6 +60,7 @@ struct IKESA {
         case .initiatorGenerating(let state): state.attempt.connection.name
         case .initiatorAwaitingInit(let state): state.attempt.connection.name
         case .initiatorDeriving(let state): state.attempt.connection.name
+        case .initiatorIntermediate(let state): state.attempt.connection.name
         case .initiatorAwaitingAuth(let state): state.attempt.connection.name
         case .responderComputing, .responderAwaitingAuth, .lingering: nil
         case .established(let state): state.connection.name
@@ -65,7 +70,9 @@ struct IKESA {
     /// True while an IKE_SA that we initiated is on its way.
     var isAttempt: Bool {
         switch state {
-        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorAwaitingAuth: true
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
+            .initiatorAwaitingAuth:
+            true
         case .responderComputing, .responderAwaitingAuth, .established, .lingering: false
         }
     }
@@ -73,15 +80,16 @@ struct IKESA {
     var isHalfOpen: Bool {
         switch state {
         case .responderComputing, .responderAwaitingAuth: true
-        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorAwaitingAuth,
-            .established, .lingering:
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
+            .initiatorAwaitingAuth, .established, .lingering:
             false
         }
     }
 
     func snapshot() -> IKESASnapshot? {
         switch state {
-        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorAwaitingAuth:
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
+            .initiatorAwaitingAuth:
             common.snapshot(connection: connectionName ?? "", state: .connecting)
         case .responderComputing, .responderAwaitingAuth:
             common.snapshot(connection: "", state: .connecting)
@@ -106,6 +114,9 @@ struct IKESA {
         case .initiatorAwaitingInit(var inner):
             transition = inner.handle(message, datagram, &common, &context)
             state = .initiatorAwaitingInit(inner)
+        case .initiatorIntermediate(var inner):
+            transition = inner.handle(message, common, &context)
+            state = .initiatorIntermediate(inner)
         case .initiatorAwaitingAuth(var inner):
             transition = inner.handle(message, datagram, &common, &context)
             state = .initiatorAwaitingAuth(inner)
@@ -129,13 +140,21 @@ struct IKESA {
             return apply(inner.handle(result, &common, &context))
         case .initiatorDeriving(let inner):
             return apply(inner.handle(result, &common, &context))
+        case .initiatorIntermediate(var inner):
+            let transition = inner.handle(result, &common, &context)
+            state = .initiatorIntermediate(inner)
+            return apply(transition)
         case .responderComputing(let inner):
             return apply(inner.handle(result, &common, &context))
+        case .responderAwaitingAuth(var inner):
+            let transition = inner.handle(result, common, &context)
+            state = .responderAwaitingAuth(inner)
+            return apply(transition)
         case .established(var inner):
             let transition = inner.handle(result, common, &context)
             state = .established(inner)
             return apply(transition)
-        case .initiatorAwaitingInit, .initiatorAwaitingAuth, .responderAwaitingAuth, .lingering:
+        case .initiatorAwaitingInit, .initiatorAwaitingAuth, .lingering:
             return true
         }
     }
@@ -149,6 +168,9 @@ struct IKESA {
         case .initiatorAwaitingInit(var inner):
             transition = inner.timeout(common, &context)
             state = .initiatorAwaitingInit(inner)
+        case .initiatorIntermediate(var inner):
+            transition = inner.timeout(common, &context)
+            state = .initiatorIntermediate(inner)
         case .initiatorAwaitingAuth(var inner):
             transition = inner.timeout(common, &context)
             state = .initiatorAwaitingAuth(inner)
@@ -177,6 +199,9 @@ struct IKESA {
             inner.attempt.fail(cause, common, &context)
             return false
         case .initiatorDeriving(let inner):
+            inner.attempt.fail(cause, common, &context)
+            return false
+        case .initiatorIntermediate(let inner):
             inner.attempt.fail(cause, common, &context)
             return false
         case .initiatorAwaitingAuth(let inner):

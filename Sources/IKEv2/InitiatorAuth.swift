@@ -12,6 +12,7 @@ struct InitiatorAwaitingAuth {
     var channel: SecureChannel
     let nat: NATDetection
     let responderNonce: [UInt8]
+    let intermediate: Intermediate
     /// RealMessage2 of RFC 7296 §2.15.
     let responseOctets: [UInt8]
     let offers: [Proposal]
@@ -23,6 +24,7 @@ struct InitiatorAwaitingAuth {
     static func send(
         _ derived: InitiatorDeriving,
         _ secureChannel: SecureChannel,
+        _ intermediate: Intermediate,
         _ common: inout SACommon,
         _ context: inout EngineContext
     ) -> Transition {
@@ -30,24 +32,15 @@ struct InitiatorAwaitingAuth {
         let connection = attempt.connection
         var channel = secureChannel
         let nat = derived.nat
-        let travelsInUDP = nat.isLocalBehindNAT || nat.isRemoteBehindNAT || connection.forcesEncapsulation
-        guard !travelsInUDP || nat.isSupported else {
-            attempt.fail(
-                .protocolError("it does not support NAT traversal, which encap (\(connection.origin)) needs"),
-                common,
-                &context
-            )
-            return .close
-        }
-        if travelsInUDP { common.floatPorts(context.configuration) }
+        if derived.travelsInUDP { common.floatPorts(context.configuration) }
         let identity = connection.effectiveLocalIdentity(at: common.local.address)
         let inbound = context.newInboundSPI()
         let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound, withGroups: false)
         guard
-            let payloads = payloads(derived, identity, channel, offers: offers, context),
+            let payloads = payloads(derived, identity, channel, intermediate, offers: offers, context),
             let octets = channel.seal(
                 payloads,
-                header: common.header(.ikeAuth, messageID: 1, isResponse: false),
+                header: common.header(.ikeAuth, messageID: intermediate.messageID, isResponse: false),
                 entropy: &context.entropy
             )
         else {
@@ -67,13 +60,14 @@ struct InitiatorAwaitingAuth {
             channel: channel,
             nat: nat,
             responderNonce: derived.responderNonce,
+            intermediate: intermediate,
             responseOctets: derived.responseOctets,
             offers: offers,
             inboundSPI: inbound,
             localIdentity: identity,
-            encapsulation: travelsInUDP ? .udp : .none,
+            encapsulation: derived.travelsInUDP ? .udp : .none,
             request: OutstandingRequest(
-                messageID: 1,
+                messageID: intermediate.messageID,
                 octets: octets,
                 policy: connection.retransmission,
                 at: context.now
@@ -86,6 +80,7 @@ struct InitiatorAwaitingAuth {
         _ derived: InitiatorDeriving,
         _ identity: Identity,
         _ channel: SecureChannel,
+        _ intermediate: Intermediate,
         offers: [Proposal],
         _ context: EngineContext
     ) -> [Payload]? {
@@ -96,7 +91,8 @@ struct InitiatorAwaitingAuth {
             message: derived.requestOctets,
             nonce: derived.responderNonce,
             identity: idPayload,
-            macKey: channel.keys.skPi
+            macKey: channel.keys.skPi,
+            intermediate: intermediate.authenticated
         )
         guard let auth = try? signed.sharedKeyAUTH(connection.sharedKey) else { return nil }
         var payloads: [Payload] = [.initiatorID(idPayload)]
@@ -201,7 +197,8 @@ struct InitiatorAwaitingAuth {
             message: responseOctets,
             nonce: attempt.nonce,
             identity: id,
-            macKey: channel.keys.skPr
+            macKey: channel.keys.skPr,
+            intermediate: intermediate.authenticated
         )
         do throws(CryptoError) {
             return .success(
@@ -223,7 +220,11 @@ struct InitiatorAwaitingAuth {
 
     /// RFC 7296 §2.21.2: the responder believes in this IKE_SA and is told that it failed.
     private mutating func tellPeer(_ common: SACommon, _ context: inout EngineContext) {
-        let header = common.header(.informational, messageID: 2, isResponse: false)
+        let header = common.header(
+            .informational,
+            messageID: intermediate.messageID + 1,
+            isResponse: false
+        )
         let payloads: [Payload] = [.notify(NotifyPayload(.authenticationFailed)), .delete(.ike)]
         guard let octets = channel.seal(payloads, header: header, entropy: &context.entropy) else { return }
         context.emit(.transmit(common.datagram(octets)))
@@ -243,7 +244,7 @@ struct InitiatorAwaitingAuth {
             nat: nat,
             encapsulation: encapsulation,
             nonces: (attempt.nonce, responderNonce),
-            nextRequestID: 2,
+            nextRequestID: intermediate.messageID + 1,
             expectedRequestID: 0,
             &context
         )

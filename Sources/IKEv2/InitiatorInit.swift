@@ -55,6 +55,9 @@ struct InitiatorAwaitingInit {
                 remote: common.remote,
                 hidingSource: attempt.hidingSource
             )
+            if attempt.proposals.contains(where: { !$0.additionalGroups.isEmpty }) {
+                payloads.append(.notify(NotifyPayload(.intermediateExchangeSupported)))
+            }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: false)
             let octets = try IKEMessage(header: header, payloads: payloads).encoded()
             let request = OutstandingRequest(
@@ -195,6 +198,16 @@ struct InitiatorAwaitingInit {
             )
             return .close
         }
+        guard suite.additionalGroups.isEmpty || payloads.notification(.intermediateExchangeSupported) != nil
+        else {
+            // RFC 9370 §2.2.1: there is no other way to carry them out.
+            attempt.fail(
+                .protocolError("it chose additional key exchanges without IKE_INTERMEDIATE"),
+                common,
+                &context
+            )
+            return .close
+        }
         guard
             let nat = try? NATDetection(
                 of: payloads,
@@ -226,6 +239,11 @@ struct InitiatorDeriving {
     let requestOctets: [UInt8]
     let responseOctets: [UInt8]
 
+    /// ESP will travel in UDP, and IKE by the port of NAT traversal.
+    var travelsInUDP: Bool {
+        nat.isLocalBehindNAT || nat.isRemoteBehindNAT || attempt.connection.forcesEncapsulation
+    }
+
     func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
         -> Transition
     {
@@ -234,7 +252,12 @@ struct InitiatorDeriving {
             do {
                 let keys = try deriveKeys(secret, common)
                 let channel = SecureChannel(suite: suite, keys: keys, isInitiator: true)
-                return InitiatorAwaitingAuth.send(self, channel, &common, &context)
+                guard nat.isSupported || !travelsInUDP else {
+                    let cause = "it does not support NAT traversal, which encap needs"
+                    attempt.fail(.protocolError("\(cause) (\(attempt.connection.origin))"), common, &context)
+                    return .close
+                }
+                return InitiatorIntermediate.begin(self, channel, &common, &context)
             } catch {
                 attempt.fail(.cryptography(error), common, &context)
                 return .close

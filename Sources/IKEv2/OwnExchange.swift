@@ -59,6 +59,32 @@ struct OwnExchange {
     enum Answer {
         case child(ChildNegotiation.Agreement, nonce: [UInt8])
         case ike(IKESuite, peerSPI: IKESPI, nonce: [UInt8])
+
+        /// The groups of the further key exchanges that it takes.
+        var additionalGroups: [KeyExchangeGroup] {
+            switch self {
+            case .child(let agreement, _): agreement.proposal.additionalGroups
+            case .ike(let suite, _, _): suite.additionalGroups
+            }
+        }
+
+        /// The peer's nonce.
+        var nonce: [UInt8] {
+            switch self {
+            case .child(_, let nonce), .ike(_, _, let nonce): nonce
+            }
+        }
+    }
+
+    /// The further key exchanges of a CREATE_CHILD_SA exchange that was answered (RFC 9370 §2.2.4).
+    struct FollowUp {
+        let answer: Answer
+        /// The secrets of the exchanges that are complete, that of CREATE_CHILD_SA first.
+        var secrets: [SecretKey]
+        /// The groups of those to come, the one under way included.
+        var remaining: [KeyExchangeGroup]
+        /// Our key pair of the one under way.
+        var keyPair: KeyExchangeKeyPair?
     }
 
     /// What a CREATE_CHILD_SA request offered.
@@ -89,11 +115,25 @@ struct OwnExchange {
     var lostRival: ChildSASnapshot?
     /// What it would make is not wanted any more.
     var isCancelled = false
+    /// What the peer's last answer named the next key exchange by (ADDITIONAL_KEY_EXCHANGE).
+    var link: [UInt8]?
+    var followUp: FollowUp?
 
     /// True once the peer may have seen the request.
     var isOut: Bool {
-        if case .preparing = phase { false } else { true }
+        if followUp != nil { return true }
+        return if case .preparing = phase { false } else { true }
     }
+
+    /// True once the peer has agreed to what takes further key exchanges.
+    var isFollowingUp: Bool {
+        if followUp != nil { return true }
+        guard case .deriving(_, let answer) = phase else { return false }
+        return !answer.additionalGroups.isEmpty
+    }
+
+    /// The type of its request at hand.
+    var exchangeType: ExchangeType { followUp == nil ? task.exchange : .ikeFollowUpKE }
 
     var request: OutstandingRequest? {
         if case .requested(let request) = phase { request } else { nil }

@@ -6,13 +6,18 @@ import IPsecTypes
 import Policy
 import Primitives
 
-/// IKE_SA_INIT was answered; the initiator's proof is awaited.
+/// IKE_SA_INIT was answered; the initiator's proof is awaited, after further key exchanges if there are any.
 struct ResponderAwaitingAuth {
     let initial: ResponderComputing
     var channel: SecureChannel
     let responderNonce: [UInt8]
     let cached: CachedResponse
     let hidesSource: Bool
+    var intermediate: Intermediate
+    /// The IKE_INTERMEDIATE request that is being computed.
+    var pendingIntermediate: PendingIntermediate?
+    /// The last response to one.
+    var cachedIntermediate: CachedResponse?
     let expiresAt: Instant
 
     func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
@@ -21,7 +26,7 @@ struct ResponderAwaitingAuth {
         return .close
     }
 
-    private func failure(_ cause: DownCause, _ connection: String?, _ common: SACommon) -> EngineEvent {
+    func failure(_ cause: DownCause, _ connection: String?, _ common: SACommon) -> EngineEvent {
         .attemptFailed(
             connection: connection,
             tunnel: nil,
@@ -42,7 +47,11 @@ struct ResponderAwaitingAuth {
             context.emit(.transmit(again))
             return .stay
         }
-        guard !message.header.isResponse, message.header.exchange == .ikeAuth, message.header.messageID == 1,
+        if message.header.exchange == .ikeIntermediate {
+            return handleIntermediate(message, datagram, &common, &context)
+        }
+        guard !message.header.isResponse, message.header.exchange == .ikeAuth,
+            intermediate.remaining.isEmpty, message.header.messageID == intermediate.messageID,
             case .encrypted(let content) = message.content
         else {
             context.count(.unexpected)
@@ -96,7 +105,8 @@ struct ResponderAwaitingAuth {
                 message: initial.requestOctets,
                 nonce: responderNonce,
                 identity: id,
-                macKey: channel.keys.skPi
+                macKey: channel.keys.skPi,
+                intermediate: intermediate.authenticated
             )
             for connection in connections {
                 guard
@@ -176,7 +186,7 @@ struct ResponderAwaitingAuth {
         _ context: inout EngineContext
     ) -> Transition {
         context.report(failure(cause, connection, common))
-        let header = common.header(.ikeAuth, messageID: 1, isResponse: true)
+        let header = common.header(.ikeAuth, messageID: intermediate.messageID, isResponse: true)
         guard let octets = channel.seal([.notify(notify)], header: header, entropy: &context.entropy),
             let cached = CachedResponse(to: datagram.octets, octets)
         else { return .close }
@@ -199,7 +209,8 @@ struct ResponderAwaitingAuth {
             message: cached.octets,
             nonce: initial.initiatorNonce,
             identity: idPayload,
-            macKey: channel.keys.skPr
+            macKey: channel.keys.skPr,
+            intermediate: intermediate.authenticated
         )
         guard let auth = try? signed.sharedKeyAUTH(connection.sharedKey) else { return .close }
         let nat = initial.nat
@@ -213,7 +224,7 @@ struct ResponderAwaitingAuth {
             encapsulation: travelsInUDP ? .udp : .none,
             nonces: (initial.initiatorNonce, responderNonce),
             nextRequestID: 0,
-            expectedRequestID: 2,
+            expectedRequestID: intermediate.messageID + 1,
             &context
         )
         if payloads.notification(.initialContact) != nil {
@@ -237,7 +248,7 @@ struct ResponderAwaitingAuth {
             head + child,
             to: datagram,
             exchange: .ikeAuth,
-            messageID: 1,
+            messageID: intermediate.messageID,
             common,
             &context
         )

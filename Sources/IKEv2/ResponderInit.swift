@@ -42,6 +42,13 @@ enum ResponderInit {
         case .failure(let refusal):
             return .reply([.notify(NotifyPayload(.noProposalChosen))], .noProposalChosen(refusal))
         case .success(let (suite, connections)):
+            let supportsIntermediate = payloads.notification(.intermediateExchangeSupported) != nil
+            guard suite.additionalGroups.isEmpty || supportsIntermediate else {
+                let cause = DownCause.protocolError(
+                    "it offers additional key exchanges without IKE_INTERMEDIATE (RFC 9370 §2.2.1)"
+                )
+                return .reply([.notify(NotifyPayload(.noProposalChosen))], cause)
+            }
             guard exchange.group == suite.group.rawValue else {
                 let wanted = suite.group.rawValue
                 let data = [UInt8(truncatingIfNeeded: wanted >> 8), UInt8(truncatingIfNeeded: wanted)]
@@ -181,6 +188,9 @@ struct ResponderComputing {
                     hidingSource: hidingSource
                 )
             }
+            if !suite.additionalGroups.isEmpty {
+                payloads.append(.notify(NotifyPayload(.intermediateExchangeSupported)))
+            }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
             let octets = try IKEMessage(header: header, payloads: payloads).encoded()
             guard let initiatorSPI = IKESPI(common.remoteSPI),
@@ -201,6 +211,7 @@ struct ResponderComputing {
                 responderNonce: nonce,
                 cached: cached,
                 hidesSource: hides && nat.isSupported,
+                intermediate: Intermediate(suite.additionalGroups),
                 expiresAt: context.now.advanced(by: context.configuration.halfOpen.lifetime)
             )
             return .move(.responderAwaitingAuth(next))

@@ -107,11 +107,23 @@ public enum AlgorithmTable {
 
     /// The entry of a transform, whatever its key size.
     public static func entry(for transform: Transform) -> AlgorithmEntry? {
-        entries.first { $0.type == transform.type && $0.id == transform.id }
+        let type = transform.type.isKeyExchange ? .keyExchange : transform.type
+        return entries.first { $0.type == type && $0.id == transform.id }
     }
 
     /// The transform that a strongSwan proposal word names, with its entry.
+    ///
+    /// `ke1_` to `ke7_` before a group make it one of the further key exchanges, whose group may be `none`.
     public static func transform(keyword: some StringProtocol) -> (Transform, AlgorithmEntry)? {
+        if keyword.hasPrefix("ke"), let underscore = keyword.firstIndex(of: "_"),
+            let index = UInt8(keyword.dropFirst(2).prefix(upTo: underscore)), (1...7).contains(index)
+        {
+            let word = String(keyword[keyword.index(after: underscore)...])
+            guard let (group, entry) = transform(keyword: word == "none" ? "modpnone" : word),
+                group.type == .keyExchange
+            else { return nil }
+            return (Transform(.additionalKeyExchange(index), group.id), entry)
+        }
         for entry in entries {
             for pattern in entry.keywords {
                 guard let star = pattern.firstIndex(of: "*") else {
@@ -189,7 +201,7 @@ extension Transform {
 
     /// The group that this transform names; nil for NONE and for groups we do not carry out.
     public var keyExchangeGroup: KeyExchangeGroup? {
-        type == .keyExchange ? KeyExchangeGroup(rawValue: id) : nil
+        type.isKeyExchange ? KeyExchangeGroup(rawValue: id) : nil
     }
 }
 

@@ -78,6 +78,24 @@ extension Proposal {
         guard transform(of: .esn) == nil else {
             throw ProposalSyntaxError(description: "esn and noesn belong to ESP proposals")
         }
+        try checkAdditional()
+    }
+
+    /// RFC 9370 §2.2.1: further key exchanges come after a first one, and are other ones.
+    private func checkAdditional() throws(ProposalSyntaxError) {
+        let additional = transforms.filter { $0.type.isKeyExchange && $0.type != .keyExchange }
+        guard !additional.isEmpty else { return }
+        guard transform(of: .keyExchange) != nil else {
+            throw ProposalSyntaxError(
+                description: "\(additional[0]) needs a first key exchange, such as x25519"
+            )
+        }
+        let firsts = transforms(of: .keyExchange)
+        for extra in additional where extra.id != 0 && firsts.count == 1 && firsts[0].id == extra.id {
+            throw ProposalSyntaxError(
+                description: "\(extra) repeats the first key exchange (RFC 9370 §2.2.1)"
+            )
+        }
     }
 
     private mutating func completeESP() throws(ProposalSyntaxError) {
@@ -86,10 +104,10 @@ extension Proposal {
             throw ProposalSyntaxError(description: "a PRF belongs to IKE proposals")
         }
         if transform(of: .esn) == nil { transforms.append(.noESN) }
+        try checkAdditional()
     }
 
     private mutating func sortByType() {
-        let order: [TransformType] = [.encryption, .prf, .integrity, .keyExchange, .esn]
-        transforms = order.flatMap { transforms(of: $0) }
+        transforms = TransformType.known.flatMap { transforms(of: $0) }
     }
 }

@@ -1,3 +1,5 @@
+public import Cryptography
+
 /// The kind of algorithm that a transform names (RFC 7296 §3.3.2).
 public enum TransformType: Hashable, Sendable {
     /// ENCR, 1.
@@ -10,6 +12,8 @@ public enum TransformType: Hashable, Sendable {
     case keyExchange
     /// ESN, 5.
     case esn
+    /// ADDKE1 to ADDKE7, 6 to 12: a further key exchange after the first one (RFC 9370 §2.2.1).
+    case additionalKeyExchange(UInt8)
     /// A type that we do not know; a proposal that holds one is not acceptable (RFC 7296 §3.3.6).
     case unknown(UInt8)
 
@@ -21,6 +25,7 @@ public enum TransformType: Hashable, Sendable {
         case 3: self = .integrity
         case 4: self = .keyExchange
         case 5: self = .esn
+        case 6...12: self = .additionalKeyExchange(number - 5)
         default: self = .unknown(number)
         }
     }
@@ -33,7 +38,22 @@ public enum TransformType: Hashable, Sendable {
         case .integrity: 3
         case .keyExchange: 4
         case .esn: 5
+        case .additionalKeyExchange(let index): min(index, 7) + 5
         case .unknown(let number): number
+        }
+    }
+
+    /// ADDKE1 to ADDKE7, in the order of their exchanges.
+    public static let additionalKeyExchanges: [TransformType] = (1...7).map { .additionalKeyExchange($0) }
+    /// All that a proposal may hold, in the order in which we write it.
+    public static let known: [TransformType] =
+        [.encryption, .prf, .integrity, .keyExchange, .esn] + additionalKeyExchanges
+
+    /// True for the first key exchange and all further ones.
+    public var isKeyExchange: Bool {
+        switch self {
+        case .keyExchange, .additionalKeyExchange: true
+        case .encryption, .prf, .integrity, .esn, .unknown: false
         }
     }
 }
@@ -66,6 +86,9 @@ public struct Transform: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         guard let entry = AlgorithmTable.entry(for: self) else {
             return "(\(type.number))\(id)" + (keyBits.map { "_\($0)" } ?? "")
+        }
+        if case .additionalKeyExchange(let index) = type {
+            return "KE\(index)_" + (id == 0 ? "NONE" : entry.name)
         }
         return entry.name + (keyBits.map { "_\($0)" } ?? "")
     }
@@ -144,6 +167,11 @@ public struct Proposal: Hashable, Sendable, CustomStringConvertible {
     /// The first transform of one type: the chosen one, in an accepted proposal.
     public func transform(of type: TransformType) -> Transform? {
         transforms.first { $0.type == type }
+    }
+
+    /// The groups of the further key exchanges of a chosen proposal, in their order; NONE is left out.
+    public var additionalGroups: [KeyExchangeGroup] {
+        TransformType.additionalKeyExchanges.compactMap { transform(of: $0)?.keyExchangeGroup }
     }
 
     /// As strongSwan prints it: `IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384`.

@@ -1,3 +1,4 @@
+public import Dispatch
 import CLinux
 public import IPPackets
 public import IPsecTypes
@@ -79,6 +80,16 @@ public final class DataPlane: Sendable {
     /// Installs an SA pair, behind all calls before; unless `sends`, it only receives until `useForSending`.
     public func install(_ sa: ChildSADescription, sends: Bool = true) {
         for worker in current { worker.perform { $0.install(sa, sends: sends) } }
+    }
+
+    /// Calls `body` on `queue` once every worker has carried out all calls before.
+    public func whenCaughtUp(on queue: DispatchQueue, _ body: @escaping @Sendable () -> Void) {
+        let group = DispatchGroup()
+        for worker in current {
+            group.enter()
+            worker.perform { _ in group.leave() }
+        }
+        group.notify(queue: queue, execute: body)
     }
 
     /// Sends by this SA from then on, in place of those that its tunnel has until then.

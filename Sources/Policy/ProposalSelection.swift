@@ -34,6 +34,7 @@ public struct ProposalRefusal: Error, Hashable, Sendable, CustomStringConvertibl
                 case .integrity: "integrity"
                 case .keyExchange: "key exchange group"
                 case .esn: "ESN"
+                case .additionalKeyExchange(let index): "additional key exchange \(index)"
                 case .unknown(let number): "transform type \(number)"
                 }
             return word
@@ -88,15 +89,18 @@ extension ProposalRefusal {
         _ theirs: Proposal,
         ignoringGroups: Bool
     ) -> Result<Proposal, Gap> {
-        let types: [TransformType] = [.encryption, .prf, .integrity, .keyExchange, .esn]
+        let types = TransformType.known
         var chosen = [Transform]()
         // A type that we do not know cannot be satisfied by us (RFC 7296 §3.3.6).
         var missing = theirs.transforms.map { $0.type }.filter { !types.contains($0) }
         for type in types {
-            if type == .keyExchange, ignoringGroups { continue }
+            if type.isKeyExchange, ignoringGroups { continue }
             let ours = mine.transforms(of: type)
             let offers = theirs.transforms(of: type)
-            if let common = ours.first(where: { offers.contains($0) && $0.isSupported }) {
+            let common = ours.first { ours in
+                offers.contains(ours) && ours.isSupported && !ours.repeatsKeyExchange(of: chosen)
+            }
+            if let common {
                 if common != Transform(.integrity, 0) { chosen.append(common) }
             } else if !isOptional(type, ours) || !isOptional(type, offers) {
                 missing.append(type)
@@ -111,7 +115,7 @@ extension ProposalRefusal {
     /// No transform of a type equals its NONE (RFC 7296 §3.3.2); ESN may be left out by old peers, meaning none.
     private static func isOptional(_ type: TransformType, _ transforms: [Transform]) -> Bool {
         switch type {
-        case .integrity, .keyExchange: transforms.isEmpty || transforms.contains(Transform(type, 0))
+        case .integrity, .keyExchange, .additionalKeyExchange: transforms.isEmpty || transforms.contains(Transform(type, 0))
         case .esn: transforms.isEmpty || transforms.contains(.noESN)
         case .encryption, .prf, .unknown: transforms.isEmpty
         }
@@ -124,15 +128,23 @@ extension ProposalRefusal {
         guard let offer = offers.first(where: { $0.number == answer.number }),
             offer.securityProtocol == answer.securityProtocol
         else { return false }
-        let types: [TransformType] = [.encryption, .prf, .integrity, .keyExchange, .esn]
         guard answer.transforms.allSatisfy({ offer.transforms.contains($0) && $0.isSupported }) else {
             return false
         }
-        return types.allSatisfy { type in
+        let groups = answer.transforms.filter { $0.type.isKeyExchange && $0.id != 0 }.map { $0.id }
+        guard Set(groups).count == groups.count else { return false }
+        return TransformType.known.allSatisfy { type in
             let given = answer.transforms(of: type)
             let asked = offer.transforms(of: type)
-            if type == .keyExchange, ignoringGroups { return given.count <= 1 }
+            if type.isKeyExchange, ignoringGroups { return given.count <= 1 }
             return given.count == 1 || (given.isEmpty && isOptional(type, asked))
         }
+    }
+}
+
+extension Transform {
+    /// True for a key exchange whose method is chosen already: all of a proposal differ (RFC 9370 §2.2.1).
+    fileprivate func repeatsKeyExchange(of chosen: [Transform]) -> Bool {
+        type.isKeyExchange && id != 0 && chosen.contains { $0.type.isKeyExchange && $0.id == id }
     }
 }

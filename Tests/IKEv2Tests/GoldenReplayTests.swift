@@ -105,7 +105,7 @@ struct GoldenReplay {
                 } else {
                     requests[message.header.messageID] = payloads
                 }
-            case .ikeSAInit, .informational, .unknown: break
+            case .ikeSAInit, .informational, .ikeIntermediate, .ikeFollowUpKE, .unknown: break
             }
         }
     }

@@ -119,12 +119,42 @@ struct ProposalKeywordsTests {
                     )
                 case .prf: #expect(transform.prfAlgorithm != nil)
                 case .integrity: #expect(transform.integrityAlgorithm != nil)
-                case .keyExchange: #expect(transform.keyExchangeGroup != nil)
+                case .keyExchange, .additionalKeyExchange: #expect(transform.keyExchangeGroup != nil)
                 case .esn, .unknown: break
                 }
             }
         }
         #expect(KeyExchangeGroup.allCases.allSatisfy { Transform(.keyExchange, $0.rawValue).isSupported })
+    }
+
+    @Test func additionalKeyExchangesAreReadInTheirOrder() throws {
+        let proposal = try Proposal(
+            keywords: "ke2_modp2048-aes256gcm16-x25519-ke1_ecp384-ke1_none-prfsha384",
+            for: .ike
+        )
+        #expect(
+            proposal.description
+                == "IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/CURVE_25519/KE1_ECP_384/KE1_NONE/KE2_MODP_2048"
+        )
+        #expect(proposal.transforms.map { $0.type.number } == [1, 2, 4, 6, 6, 7])
+        #expect(
+            proposal.transforms.map { TransformType($0.type.number) } == proposal.transforms.map { $0.type }
+        )
+        #expect(
+            try Proposal(keywords: "aes128gcm16-ecp256-ke7_x25519", for: .esp).additionalGroups == [.x25519]
+        )
+    }
+
+    @Test(arguments: [
+        "aes256gcm16-ke1_x25519", "aes256gcm16-x25519-ke1_x25519", "aes256gcm16-x25519-ke0_ecp256",
+        "aes256gcm16-x25519-ke8_ecp256", "aes256gcm16-x25519-ke1_sha256", "aes256gcm16-x25519-ke1_",
+        "aes256gcm16-x25519-ke_ecp256",
+    ])
+    func unreasonableAdditionalKeyExchangesAreRefused(_ text: String) {
+        #expect(throws: ProposalSyntaxError.self) { try Proposal(keywords: text, for: .esp) }
+        #expect(throws: ProposalSyntaxError.self) {
+            try Proposal(keywords: text.replacing("gcm16", with: "gcm16-prfsha256"), for: .ike)
+        }
     }
 
     @Test func noTwoAlgorithmsShareAWordOrANumber() {

@@ -10,7 +10,7 @@ import Testing
 /// A CHILD_SA is rekeyed by one side (RFC 7296 §1.3.3, §2.8).
 ///
 /// The scenarios bear the names that strongSwan's suite `child_rekey` has for them; those with several key
-/// exchanges (RFC 9370) are not ours.
+/// exchanges (RFC 9370) stand in `MultipleKeyExchangeTests`.
 @Suite struct ChildRekeyTests {
     /// The exchange names the old SA; each end sends by the new one once the other is known to receive on it; the
     /// initiator deletes the old one.

@@ -9,8 +9,8 @@ import Testing
 
 /// An IKE_SA is rekeyed (RFC 7296 §1.3.2, §2.8, §2.8.2, §2.18, §2.25.2).
 ///
-/// The scenarios bear the names that strongSwan's suite `ike_rekey` has for them; those with several key exchanges
-/// (RFC 9370) are not ours.
+/// The scenarios bear the names that strongSwan's suite `ike_rekey` has for them; those with several key
+/// exchanges (RFC 9370) stand in `MultipleKeyExchangeTests`.
 @Suite struct IKERekeyTests {
     /// The SPIs of the IKE_SA that a rekey request began.
     private func expectSurvivor(_ play: Choreography, of request: Reading, by side: Side) throws {

@@ -80,6 +80,14 @@ struct Dissector {
         let keys: IKEKeys
     }
 
+    private struct FollowUp {
+        let old: Channel
+        let suite: IKESuite
+        let spis: (initiator: IKESPI, responder: IKESPI)
+        let nonces: (initiator: [UInt8], responder: [UInt8])
+        var secrets: [SecretKey]
+    }
+
     private struct ExchangeID: Hashable {
         let spi: UInt64
         let isFromInitiator: Bool
@@ -91,6 +99,11 @@ struct Dissector {
     /// By the initiator's SPI.
     private var channels: [UInt64: Channel] = [:]
     private var initNonces: [UInt64: [UInt8]] = [:]
+    /// The responders' nonces of IKE_SA_INIT, and the message ID of the next IKE_INTERMEDIATE.
+    private var intermediates: [UInt64: (responderNonce: [UInt8], next: UInt32)] = [:]
+    /// Rekeys of IKE_SAs that take further key exchanges, by the link of the next one.
+    private var followUps: [[UInt8]: FollowUp] = [:]
+    private var links: [ExchangeID: [UInt8]] = [:]
     /// CREATE_CHILD_SA requests that replace an IKE_SA: the new SPI and the nonce.
     private var rekeys: [ExchangeID: (spi: IKESPI, nonce: [UInt8])] = [:]
 
@@ -113,7 +126,14 @@ struct Dissector {
             let keys = channel.keys
             let cipher = header.isFromInitiator ? keys.initiatorCipher : keys.responderCipher
             let payloads = try? content.open(with: cipher, transform: channel.suite.cipher)
-            if let payloads, header.exchange == .createChildSA { noteRekey(header, payloads, channel) }
+            if let payloads {
+                switch header.exchange {
+                case .createChildSA: noteRekey(header, payloads, channel)
+                case .ikeIntermediate: noteIntermediate(header, payloads, channel)
+                case .ikeFollowUpKE: noteFollowUp(header, payloads)
+                default: break
+                }
+            }
             return Reading(header: header, payloads: payloads)
         }
     }
@@ -150,6 +170,62 @@ struct Dissector {
             )
         else { return }
         channels[header.initiatorSPI] = Channel(suite: suite, keys: keys)
+        intermediates[header.initiatorSPI] = (nonce, 1)
+    }
+
+    private mutating func noteIntermediate(_ header: IKEHeader, _ payloads: [Payload], _ channel: Channel) {
+        guard header.isResponse, let state = intermediates[header.initiatorSPI],
+            state.next == header.messageID, let nonce = initNonces[header.initiatorSPI],
+            let secret = payloads.keyExchange.flatMap({ secrets[$0.data] }),
+            let initiator = IKESPI(header.initiatorSPI), let responder = IKESPI(header.responderSPI),
+            let keys = try? IKEKeys(
+                rekeying: channel.keys,
+                oldPRF: channel.suite.prf,
+                suite: channel.suite,
+                sharedSecret: secret,
+                initiatorNonce: nonce,
+                responderNonce: state.responderNonce,
+                initiatorSPI: initiator,
+                responderSPI: responder
+            )
+        else { return }
+        channels[header.initiatorSPI] = Channel(suite: channel.suite, keys: keys)
+        intermediates[header.initiatorSPI]?.next += 1
+    }
+
+    private mutating func noteFollowUp(_ header: IKEHeader, _ payloads: [Payload]) {
+        let id = ExchangeID(
+            spi: header.initiatorSPI,
+            isFromInitiator: header.isFromInitiator != header.isResponse,
+            messageID: header.messageID
+        )
+        let link = payloads.notification(.additionalKeyExchange)?.data
+        guard header.isResponse else {
+            links[id] = link
+            return
+        }
+        guard let asked = links.removeValue(forKey: id), var followUp = followUps.removeValue(forKey: asked),
+            let secret = payloads.keyExchange.flatMap({ secrets[$0.data] })
+        else { return }
+        followUp.secrets.append(secret)
+        if let link { followUps[link] = followUp } else { complete(followUp) }
+    }
+
+    private mutating func complete(_ followUp: FollowUp) {
+        guard let secret = followUp.secrets.first,
+            let keys = try? IKEKeys(
+                rekeying: followUp.old.keys,
+                oldPRF: followUp.old.suite.prf,
+                suite: followUp.suite,
+                sharedSecret: secret,
+                additionalSecrets: Array(followUp.secrets.dropFirst()),
+                initiatorNonce: followUp.nonces.initiator,
+                responderNonce: followUp.nonces.responder,
+                initiatorSPI: followUp.spis.initiator,
+                responderSPI: followUp.spis.responder
+            )
+        else { return }
+        channels[followUp.spis.initiator.value] = Channel(suite: followUp.suite, keys: keys)
     }
 
     private mutating func noteRekey(_ header: IKEHeader, _ payloads: [Payload], _ old: Channel) {
@@ -166,18 +242,19 @@ struct Dissector {
             return
         }
         guard let request = rekeys[id], let suite = IKESuite(proposal),
-            let secret = payloads.keyExchange.flatMap({ secrets[$0.data] }),
-            let keys = try? IKEKeys(
-                rekeying: old.keys,
-                oldPRF: old.suite.prf,
-                suite: suite,
-                sharedSecret: secret,
-                initiatorNonce: request.nonce,
-                responderNonce: nonce,
-                initiatorSPI: request.spi,
-                responderSPI: spi
-            )
+            let secret = payloads.keyExchange.flatMap({ secrets[$0.data] })
         else { return }
-        channels[request.spi.value] = Channel(suite: suite, keys: keys)
+        let followUp = FollowUp(
+            old: old,
+            suite: suite,
+            spis: (request.spi, spi),
+            nonces: (request.nonce, nonce),
+            secrets: [secret]
+        )
+        if let link = payloads.notification(.additionalKeyExchange)?.data {
+            followUps[link] = followUp
+        } else {
+            complete(followUp)
+        }
     }
 }

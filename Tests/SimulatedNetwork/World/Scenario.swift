@@ -76,6 +76,9 @@ struct Scenario: Sendable {
         var west = PolicyShape()
         west.tunnels = chance.pick([1, 1, 1, 2, 3])
         if chance.happens(0.3) { west.esp = "aes256gcm16-x25519" }
+        // Further key exchanges (RFC 9370).
+        if chance.happens(0.1) { west.esp = "aes256gcm16-x25519-ke1_ecp256" }
+        if chance.happens(0.1) { west.ike = "aes256gcm16-prfsha256-x25519-ke1_ecp256" }
         var east = west
         east.start = .passive
         if chance.happens(0.15) {
