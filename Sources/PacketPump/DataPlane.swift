@@ -1,5 +1,5 @@
-public import Dispatch
 import CLinux
+public import Dispatch
 public import IPPackets
 public import IPsecTypes
 import Synchronization

@@ -115,7 +115,8 @@ extension ProposalRefusal {
     /// No transform of a type equals its NONE (RFC 7296 §3.3.2); ESN may be left out by old peers, meaning none.
     private static func isOptional(_ type: TransformType, _ transforms: [Transform]) -> Bool {
         switch type {
-        case .integrity, .keyExchange, .additionalKeyExchange: transforms.isEmpty || transforms.contains(Transform(type, 0))
+        case .integrity, .keyExchange, .additionalKeyExchange:
+            transforms.isEmpty || transforms.contains(Transform(type, 0))
         case .esn: transforms.isEmpty || transforms.contains(.noESN)
         case .encryption, .prf, .unknown: transforms.isEmpty
         }
