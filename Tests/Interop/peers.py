@@ -30,6 +30,9 @@ IPERF = ["iperf3", "libiperf0"]
 NEEDED_FILES = ["usr/lib/ipsec/charon", "usr/sbin/swanctl", "usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so",
                 "usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "usr/lib/ipsec/plugins/libstrongswan-chapoly.so"]
 
+STRONGSWAN_6 = ["strongswan-charon", "strongswan-swanctl", "charon-systemd", "libcharon-extra-plugins",
+                "libcharon-extauth-plugins", "libstrongswan-extra-plugins", "iproute2"]
+
 
 class PeerError(Exception):
     """The peers cannot be had; the text says why in one line."""
@@ -117,6 +120,26 @@ def fetch_extras():
         shutil.rmtree(EXTRAS, ignore_errors=True)
         os.replace(part, EXTRAS)
         shutil.rmtree(debs, ignore_errors=True)
+
+
+def newer_root():
+    """The root of a Debian 13 with strongSwan 6; made once by debootstrap, in a minute or two. PeerError where that cannot be."""
+    root = CACHE / "debian13"
+    if (root / ".complete").exists():
+        return root
+    if not shutil.which("debootstrap"):
+        raise PeerError("no debootstrap here, which makes the root for strongSwan 6")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock-debian13", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / ".complete").exists():
+            part = CACHE / "debian13.part"
+            shutil.rmtree(part, ignore_errors=True)
+            run(["debootstrap", "--variant=minbase", "--include=" + ",".join(STRONGSWAN_6), "trixie", str(part)], timeout=600)
+            (part / ".complete").touch()
+            shutil.rmtree(root, ignore_errors=True)
+            os.replace(part, root)
+    return root
 
 
 def faketime():
