@@ -19,7 +19,8 @@ PRODUCT  = -c release --static-swift-stdlib --scratch-path .build-product
 PROGRAMS = causewayd causeway
 FORMATTED = Package.swift Sources Tests
 
-.PHONY: help deps programs build product demo demo-down test test-long interop-tests harness-tests bench install uninstall fmt lint clean
+.PHONY: help deps programs build product demo demo-down test test-long interop-tests harness-tests interop scenarios containers bench install \
+  uninstall fmt lint clean
 
 help:
 	@echo "make deps           install what building and testing need, say what is missing"
@@ -28,6 +29,9 @@ help:
 	@echo "make test           everything: build, lint, units, interop; at most 40 minutes"
 	@echo "make test-long      sanitizer builds, the same, 100,000 simulated runs, the interop cases five times, storms of minutes"
 	@echo "make interop-tests  the interop cases alone; CASES='nat* no-leak' chooses"
+	@echo "make interop        the container images as two sites, the systemd unit under a systemd, in podman"
+	@echo "make scenarios      strongSwan's own scenarios with causewayd as some of their hosts; writes Tests/Interop/scenarios.md"
+	@echo "make containers     the images of Config/containers, with podman; BASE=IMAGE to stand on"
 	@echo "make bench          throughput and CPU next to strongSwan's userspace ESP"
 	@echo "make install        programs, manual pages, systemd files (PREFIX, DESTDIR); make uninstall"
 	@echo "make fmt lint       format the sources, check the format"
@@ -53,7 +57,7 @@ demo-down:
 test: deps
 	@SWIFT="$(SWIFT)" $(PYTHON) Tests/Interop/suite.py
 
-# Sanitizer builds of the unit and simulator tests first, a hundred thousand simulated runs last.
+# Sanitizer builds of the unit and simulator tests first, a hundred thousand simulated runs and ten million vici frames last.
 # One run again: CAUSEWAY_SEED=n swift test ... --filter SimulationTests.
 # Without leak detection: it takes lazily made globals for leaks.
 test-long:
@@ -61,6 +65,7 @@ test-long:
 	CAUSEWAY_SEEDS=200 $(SWIFT) test --sanitize=thread --scratch-path .build-thread --disable-xctest
 	@SWIFT="$(SWIFT)" $(PYTHON) Tests/Interop/suite.py --long
 	CAUSEWAY_SEEDS=100000 $(SWIFT) test $(TESTABLE) --skip-build --disable-xctest --filter SimulationTests
+	CAUSEWAY_FRAMES=10000000 $(SWIFT) test $(TESTABLE) --skip-build --disable-xctest --filter ViciFrameMutationTests
 
 # Not made here: `make test` has built them, and a build of its own would have other flags.
 interop-tests:
@@ -69,6 +74,23 @@ interop-tests:
 # The same cases with strongSwan in place of causewayd: what fails here is a fault of the harness.
 harness-tests:
 	@CAUSEWAY_SUBJECT=strongswan $(PYTHON) Tests/Interop/run.py $(CASES)
+
+# Skipped, and said so, where podman cannot run.
+interop:
+	@$(PYTHON) Tests/Interop/containers.py $(CASES)
+
+# Skipped, and said so, where the scenarios are not at CAUSEWAY_SCENARIOS.
+scenarios: programs
+	@$(PYTHON) Tests/Interop/scenarios.py $(CASES)
+
+# The programs are those of this machine, so the images stand on its release of Debian.
+BASE ?= docker.io/library/debian:$(shell . /etc/os-release; echo $$VERSION_CODENAME)-slim
+containers:
+	$(MAKE) -s install DESTDIR=$(CURDIR)/.build-product/root
+	podman build --build-arg BASE=$(BASE) -t causeway -f Config/containers/Containerfile .build-product/root
+	podman build --build-arg BASE=$(BASE) -t causeway-peer -f Config/containers/Containerfile.strongswan Config/containers
+	@if [ ! -e Config/containers/psk ]; then umask 077; head -c 24 /dev/urandom | base64 > Config/containers/psk; fi
+	@echo "next: podman-compose -f Config/containers/compose.yaml up -d, podman exec gateway causeway status"
 
 bench: product
 	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Tests/Interop/bench.py

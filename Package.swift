@@ -73,10 +73,15 @@ let package = Package(
             ["Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography", yams]
         ),
         module(
+            "SwanctlConfiguration",
+            ["Vici", "Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography"]
+        ),
+        module(
             "Gateway",
             [
                 "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", "IKECore",
-                "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici", "GatewayConfiguration", logging, deque,
+                "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici", "GatewayConfiguration",
+                "SwanctlConfiguration", logging, deque,
             ]
         ),
         program("causewayd", ["Gateway", "GatewayConfiguration", "LinuxIO", logging, argumentParser]),
@@ -104,11 +109,14 @@ let package = Package(
         tests("Vici", ["Primitives"]),
         tests("GatewayConfiguration", ["Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),
         tests(
+            "SwanctlConfiguration",
+            ["Vici", "Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography"]
+        ),
+        tests(
             "Gateway",
             [
-                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "Cryptography", "LinuxIO",
-                "Vici",
-                "GatewayConfiguration",
+                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "IKEMessages", "Cryptography",
+                "LinuxIO", "Vici", "GatewayConfiguration", logging,
             ]
         ),
         .testTarget(

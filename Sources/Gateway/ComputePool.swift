@@ -30,6 +30,9 @@ final class ComputePool: Sendable {
     /// Jobs that were refused because too many wait.
     var refused: UInt64 { state.withLock { $0.refused } }
 
+    /// Jobs that run and jobs that wait.
+    var load: (running: Int, waiting: Int) { state.withLock { ($0.active, $0.waiting.count) } }
+
     /// Takes a job; when too many wait it is answered with a failure at once, which ends the handshake behind it.
     func submit(_ job: ComputeJob) {
         let accepted = state.withLock { state in

@@ -16,6 +16,7 @@ import Vici
 extension ControlPlane {
     /// Feeds one input and does all that follows from it.
     func feed(_ input: EngineInput) {
+        if case .datagram = input { applyLoadedToEngine() }
         engine.handle(input, at: MonotonicClock.now())
         settle()
     }
@@ -27,7 +28,11 @@ extension ControlPlane {
     }
 
     func drainOutputs() {
+        var gone: Set<UInt32> = []
+        defer { advancePending(gone: gone) }
         repeat {
+            // Before any event: who hears of something finds it in the lists.
+            gone.formUnion(publishChanges())
             carryOutOutputs()
             guard let id = uselessIKEs.popLast() else { return }
             engine.handle(.terminateIKE(id: id, cause: .lastChildGone), at: MonotonicClock.now())
@@ -37,7 +42,10 @@ extension ControlPlane {
     private func carryOutOutputs() {
         var hasInstalled = false
         var behindInstall: [IKEDatagram] = []
-        defer { sendWhenInstalled(behindInstall) }
+        defer {
+            departed = [:]
+            sendWhenInstalled(behindInstall)
+        }
         while let output = engine.nextOutput() {
             switch output {
             case .transmit(let datagram):
@@ -55,24 +63,41 @@ extension ControlPlane {
                     ikeID: installation.ikeID,
                     installedAt: MonotonicClock.now()
                 )
+                board.setPath(sa.path, ofChild: sa.id)
+                board.assignReqid(sa.id, local: sa.localSelectors, remote: sa.remoteSelectors)
+                changeRoutes { (routes) throws(LinuxError) in
+                    try routes.childInstalled(sa.id, local: sa.localSelectors, remote: sa.remoteSelectors)
+                }
                 dataPlane?.install(sa, sends: installation.sendsAtOnce)
                 hasInstalled = true
             case .useForSending(let id):
                 dataPlane?.useForSending(saID: id)
             case .remove(let id):
+                departed[id] = details(ofChild: id)
                 children[id] = nil
                 counters[id] = nil
                 pathMTUs[id] = nil
+                board.removeChild(id)
                 dataPlane?.remove(saID: id)
+                changeRoutes { (routes) throws(LinuxError) in try routes.childRemoved(id) }
             case .move(let id, let remote):
                 guard var child = children[id] else { continue }
                 child.path.remote = remote
                 children[id] = child
+                board.setPath(child.path, ofChild: id)
                 dataPlane?.updatePath(saID: id, path: child.path)
                 restartPathMTUSearch(childID: id, at: MonotonicClock.now())
             case .event(let event):
                 handle(event)
             }
+        }
+    }
+
+    /// Changes routes; what the kernel refuses is told.
+    private func changeRoutes(_ body: (RouteManager) throws(LinuxError) -> Void) {
+        guard let routes else { return }
+        do throws(LinuxError) { try body(routes) } catch {
+            warnThrottled("routes", "a route could not be changed: \(error)", at: MonotonicClock.now())
         }
     }
 
@@ -97,7 +122,9 @@ extension ControlPlane {
     }
 
     private func handle(_ event: EngineEvent) {
+        applyLoaded()
         log(event)
+        publishAlert(event)
         let now = MonotonicClock.now()
         switch event {
         case .childUp(let ike, let child):
@@ -108,19 +135,22 @@ extension ControlPlane {
             )
             applyPathMTU(ike, child)
             planPreflight(ike, child, at: now)
-            publishChild(ike, child, isUp: true)
+            publishChild(ike, child)
+            updownUp(ike, child)
         case .childRekeyed(let ike, let old, let child):
             let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
             supervisor.childRekeyed(key, old: old.id, new: child.id, at: now)
             applyPathMTU(ike, child)
             notePreflightSuccess(old)
             publishChildRekey(ike, old: old, new: child)
+            updownLedger.rekeyed(old: old.id, new: child.id)
         case .childDown(let ike, let child, let cause):
             let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
             preflight.childDown(child.id)
             supervisor.childDown(key, id: child.id, cause: cause, at: now)
             noteUseless(ike)
-            publishChild(ike, child, isUp: false)
+            publishChild(ike, child, downBecause: cause)
+            updownDown(child)
         case .attemptFailed(let connection, let tunnel, let isInitiator, let remote, let cause):
             guard let connection, let tunnel, isInitiator else { break }
             rotation.fails(connection, remote.address)
@@ -131,14 +161,15 @@ extension ControlPlane {
             childFailed(ike, TunnelKey(connection: ike.connection, tunnel: tunnel), cause, at: now)
         case .ikeUp(let ike):
             startPathMTUSearch(ike, at: now)
-            publishIKE(ike, isUp: true)
+            publishIKE(ike)
             // Its other tunnels can use it now, whatever they were waiting for.
             supervisor.tryNow(ike.connection, forgetsFailures: false, at: now)
+        case .ikeMoved(let ike): publishMove(ike)
         case .ikeDown(let ike, let cause):
             paths[ike.id] = nil
             // A peer with several addresses may live on at another one.
             if case .noAnswer = cause { rotation.fails(ike.connection, ike.remote.address) }
-            publishIKE(ike, isUp: false)
+            publishIKE(ike, downBecause: cause)
         case .ikeRekeyed(let old, let new):
             moveSearch(from: old.id, to: new)
             publishIKERekey(old: old, new: new)
@@ -217,7 +248,7 @@ extension ControlPlane {
         for event in events {
             switch event {
             case .trapped(let tunnel, let source, let destination, _):
-                guard let key = tunnelIDs.first(where: { $0.value == tunnel })?.key else { continue }
+                guard let key = tunnelNames[tunnel] else { continue }
                 if supervisor.entries[key]?.phase == .idle {
                     logger.info("\(key): a packet \(source) → \(destination) wants through")
                 }
@@ -257,6 +288,8 @@ extension ControlPlane {
     /// Once a second: counters, signs of life for liveness, the watchdog.
     func tick() {
         let now = MonotonicClock.now()
+        if let due = tickDue { longestDelay = max(longestDelay, due.duration(to: now)) }
+        tickDue = now.advanced(by: .seconds(1))
         ticker?.arm(at: now.advanced(by: .seconds(1)))
         if let interval = notifier.watchdogInterval,
             lastWatchdog.advanced(by: interval / 3) <= now
@@ -318,6 +351,7 @@ extension ControlPlane {
                 lastOut: sa.lastOut
             )
         }
+        board.setCounters(counters)
         if !activity.isEmpty { feed(.activity(activity)) }
     }
 }

@@ -19,16 +19,23 @@ extension ControlPlane {
     public func reload() -> String? {
         try? notifier.reloading()
         defer { try? notifier.ready(status: "\(description.connections.count) connections") }
+        guard let path = options.configurationPath else { return nil }
         let next: GatewayDescription
         do throws(ConfigurationErrors) {
             next = try GatewayConfigurationFile.load(
-                path: options.configurationPath,
+                path: path,
                 files: SystemConfigurationFiles()
             )
         } catch {
             for diagnostic in error.diagnostics { logger.error("\(diagnostic)") }
             logger.error("the configuration has errors and was not applied; nothing changed")
             return error.diagnostics.map { $0.description }.joined(separator: "\n")
+        }
+        if let name = next.connections.first(where: { isLoaded($0.name) })?.name {
+            let text =
+                "connection \(name) is loaded over vici; unload it there, or name it otherwise in \(path)"
+            logger.error("\(text); nothing changed")
+            return text
         }
         for warning in next.warnings { logger.warning("\(warning)") }
         apply(next)
@@ -41,19 +48,23 @@ extension ControlPlane {
         if !fixed.isEmpty {
             logger.warning("a change of \(fixed.joined(separator: ", ")) needs a restart and was left out")
         }
-        let old = description
+        let old = fileConnections
+        fileConnections = next.connections
         description = next
+        mergeLoaded()
+        applyFilterNow()
         do {
-            for warning in try routes?.apply(next) ?? [] { logger.warning("\(warning)") }
+            for warning in try routes?.apply(description) ?? [] { logger.warning("\(warning)") }
         } catch {
             logger.error("routes could not be applied: \(error)")
         }
         applyPolicies()
         let now = MonotonicClock.now()
         for snapshot in engine.snapshots where !snapshot.connection.isEmpty {
-            let before = old.connections.first { $0.name == snapshot.connection }
+            // What was loaded over vici keeps its SAs, also when it was unloaded.
+            guard let before = old.first(where: { $0.name == snapshot.connection }) else { continue }
             let after = next.connections.first { $0.name == snapshot.connection }
-            if let before, let after, before.isEquivalent(to: after) { continue }
+            if let after, before.isEquivalent(to: after) { continue }
             engine.handle(.terminateIKE(id: snapshot.id, cause: .policyChanged), at: now)
         }
         logger.notice(
@@ -117,12 +128,16 @@ extension ControlPlane {
         sockets?.close()
         dataPlane?.stop()
         dataPlane = nil
+        // What is being applied must not come after what takes it back.
+        filterQueue.sync {}
         var status: Int32 = 0
         for failure in routes?.removeAll() ?? [] {
             logger.error("not taken back: \(failure)")
             status = 1
         }
-        logger.notice("stopped", metadata: ["event": "stopped"])
-        stopping.completion(status)
+        finishUpdowns { [logger, status] in
+            logger.notice("stopped", metadata: ["event": "stopped"])
+            stopping.completion(status)
+        }
     }
 }

@@ -86,15 +86,7 @@ extension ControlPlane {
     /// Tells engine and packet filter which addresses the names stand for.
     private func applyAnswers(at now: Instant) {
         engine.handle(.setPolicies(answeredConnections), at: now)
-        letPeersIn()
-    }
-
-    /// The packet filter lets the outer packets of peers in.
-    func letPeersIn() {
-        let peers = answeredConnections.flatMap { $0.remoteAddress.initiatorTargets }
-        do throws(LinuxError) { try routes?.updateFilter(description, peers: peers) } catch {
-            logger.warning("the filter against plaintext from outside could not be changed: \(error)")
-        }
+        applyFilter()
     }
 
     /// A working tunnel stays, its peer is asked whether it is there; one that is down tries the new address.
@@ -122,7 +114,7 @@ extension ControlPlane {
 
     /// Begins an attempt, or holds it until the peer's names are answered.
     func initiate(_ key: TunnelKey, at now: Instant) {
-        guard let connection = description.connections.first(where: { $0.name == key.connection }) else {
+        guard let connection = connection(named: key.connection) else {
             return
         }
         if names.wantsFresh(connection.remoteAddress.names, at: now) {
@@ -139,7 +131,7 @@ extension ControlPlane {
         heldAttempts = []
         for attempt in held {
             guard
-                let connection = description.connections.first(where: { $0.name == attempt.key.connection }),
+                let connection = connection(named: attempt.key.connection),
                 let entry = supervisor.entries[attempt.key], entry.phase == .connecting
             else { continue }
             if entry.isHeldDown {

@@ -22,7 +22,7 @@ extension ControlPlane {
     private static let largestProbe = 9_000
 
     func startPathMTUSearch(_ ike: IKESASnapshot, at now: Instant) {
-        guard let connection = description.connections.first(where: { $0.name == ike.connection }),
+        guard let connection = connection(named: ike.connection),
             connection.discoversPathMTU
         else { return }
         let ceiling = min(network.mtu(of: ike.local.address) ?? 1500, Self.largestProbe)
@@ -97,11 +97,13 @@ extension ControlPlane {
         guard let ikeID = children[childID]?.ikeID else { return }
         // The data plane has lowered it already; a probe shows whether that holds.
         pathMTUs[childID] = octets
+        board.setPathMTU(octets, ofChild: childID)
         paths[ikeID]?.hint(octets, at: now)
     }
 
     private func setPathMTU(childID: UInt32, octets: Int) {
         pathMTUs[childID] = octets
+        board.setPathMTU(octets, ofChild: childID)
         dataPlane?.setPathMTU(saID: childID, octets: octets)
     }
 }

@@ -85,7 +85,7 @@ extension ControlPlane {
     private func policy(of ike: IKESASnapshot, _ child: ChildSASnapshot) -> (
         ConnectionPolicy, Policy.TunnelPolicy
     )? {
-        guard let connection = description.connections.first(where: { $0.name == ike.connection }),
+        guard let connection = connection(named: ike.connection),
             let tunnel = connection.tunnels.first(where: { $0.name == child.tunnel })
         else { return nil }
         return (connection, tunnel)

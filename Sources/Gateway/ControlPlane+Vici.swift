@@ -1,228 +1,110 @@
 import Dispatch
 import GatewayConfiguration
-import IKECore
 import IKEv2
-import IPsecTypes
 import LinuxIO
 import Logging
-import PacketPump
-import Policy
 import Primitives
+import SwanctlConfiguration
 import Vici
 
-/// The commands of strongSwan's control protocol.
+/// Serving strongSwan's control protocol.
 extension ControlPlane {
-    private static let commands: Set<String> = [
-        "version", "stats", "reload-settings", "list-sas", "list-conns", "get-conns", "initiate", "terminate",
-        "rekey",
+    /// Commands that only change or tell what is loaded: what follows from them may wait for the last of a burst.
+    private static let loadCommands: Set<String> = [
+        "load-conn", "unload-conn", "get-conns", "load-shared", "unload-shared", "get-shared", "load-key",
+        "unload-key", "get-keys", "load-cert", "flush-certs", "clear-creds", "load-token", "load-authority",
+        "unload-authority", "get-authorities", "load-pool", "unload-pool", "get-pools",
+    ]
+    private static let otherCommands: Set<String> = [
+        "version", "stats", "reload-settings", "list-sas", "list-policies", "list-conns", "list-certs",
+        "list-authorities", "initiate", "terminate", "rekey", "redirect", "install", "uninstall",
+        "get-algorithms", "get-counters", "reset-counters",
     ]
     private static let events: Set<String> = [
-        "list-sa", "list-conn", "control-log", "ike-updown", "child-updown", "ike-rekey", "child-rekey",
+        "log", "control-log", "list-sa", "list-policy", "list-conn", "list-cert", "list-authority",
+        "ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "alert",
     ]
 
     func startVici() throws {
         let control = queue
+        let board = board
         let server = try ViciServer(
-            paths: options.viciPath.map { [$0] } ?? description.viciPaths,
-            commands: Self.commands,
+            paths: options.viciPaths.isEmpty ? description.viciPaths : options.viciPaths,
+            commands: Self.loadCommands.union(Self.otherCommands),
             events: Self.events
         ) { [weak self] request in
-            control.async { [weak self] in self?.assumeIsolated { $0.handle(request) } }
+            switch request.command {
+            // Answered here, from what is published: they neither wait for the control plane nor hold it up.
+            case "version": request.reply(SystemVersion.message)
+            case "list-sas": Self.listSAs(request, board)
+            case "get-algorithms": request.reply(ViciLists.algorithms)
+            default: control.async { [weak self] in self?.assumeIsolated { $0.handle(request) } }
+            }
         }
         vici = server
+        options.logFeed?.connect(server)
         server.start()
     }
 
     private func handle(_ request: ViciRequest) {
+        guard stopping == nil else { return request.reply(.failure("the daemon stops")) }
+        if Self.loadCommands.contains(request.command) {
+            load(request)
+            return
+        }
+        applyLoaded()
         switch request.command {
-        case "version": request.reply(SystemVersion.message)
-        case "stats": request.reply(stats())
+        case "stats": stats(request)
         case "reload-settings": request.reply(reload().map { .failure($0) } ?? .success)
-        case "list-sas": listSAs(request)
         case "list-conns": listConnections(request)
-        case "get-conns":
-            let names = description.connections.map { $0.name }
-            request.reply(ViciMessage { $0.list("conns", names) })
+        case "list-policies": listPolicies(request)
+        case "list-certs":
+            let (type, flag) = (request.message.string("type"), request.message.string("flag"))
+            let subject = request.message.string("subject")
+            let events = loaded.certificateListing(type: type, flag: flag, subject: subject)
+            stream(request, "list-cert", events)
+        case "list-authorities":
+            let wanted = request.message.string("name")
+            let authorities = loaded.authorities.filter { (wanted ?? $0.name) == $0.name }
+            stream(
+                request,
+                "list-authority",
+                authorities.map { one in ViciMessage { $0.section(one.name, one.listing) } }
+            )
+        case "get-counters":
+            let name = request.message.string("name")
+            let all = request.message.flag("all") ?? false
+            request.reply(ViciLists.counters(engine.counters, name: name, all: all))
+        case "reset-counters":
+            let all = request.message.flag("all") ?? false
+            engine.resetCounters(of: request.message.string("name"), allConnections: all)
+            request.reply(.success)
         case "initiate": initiate(request)
         case "terminate": terminate(request)
         case "rekey": rekey(request)
+        case "redirect": redirect(request)
+        case "install": install(request)
+        case "uninstall": uninstall(request)
         default: request.reply(.failure("unknown command"))
         }
     }
 
-    private func listSAs(_ request: ViciRequest) {
-        let filter = request.message
-        let snapshots = engine.snapshots.filter { ike in
-            if let name = filter.string("ike"), ike.connection != name { return false }
-            if let id = filter.number("ike-id", as: UInt32.self), ike.id != id { return false }
-            if let name = filter.string("child"), !ike.children.contains(where: { $0.tunnel == name }) {
-                return false
-            }
-            if let id = filter.number("child-id", as: UInt32.self),
-                !ike.children.contains(where: { $0.id == id })
-            {
-                return false
-            }
-            return true
-        }
-        let (details, now) = (details(of: snapshots), MonotonicClock.now())
+    private func stream(_ request: ViciRequest, _ event: String, _ messages: [ViciMessage]) {
         request.streamAll(
-            "list-sa",
-            snapshots.count,
-            { index in ViciLists.listSA(snapshots[index], details: details, at: now) },
+            event,
+            messages.count,
+            { ViciRequest.frame(event, messages[$0]) },
             ViciMessage()
         )
     }
 
-    private func listConnections(_ request: ViciRequest) {
-        let wanted = request.message.string("ike")
-        let connections = description.connections.filter { wanted == nil || $0.name == wanted }
-        let (entries, records, now) = (supervisor.entries, names.records, MonotonicClock.now())
-        request.streamAll(
-            "list-conn",
-            connections.count,
-            { index in
-                let connection = connections[index]
-                var details = ConnectionDetails()
-                for tunnel in connection.tunnels {
-                    let key = TunnelKey(connection: connection.name, tunnel: tunnel.name)
-                    details.entries[tunnel.name] = entries[key]
-                }
-                details.names = connection.remoteAddress.names.compactMap { name in
-                    records[name].map { (name, $0) }
-                }
-                return ViciLists.listConnection(connection, details, at: now)
-            },
-            ViciMessage()
-        )
-    }
-
-    private func stats() -> ViciMessage {
-        let snapshots = engine.snapshots
-        let uptime = startedAt.duration(to: MonotonicClock.now()).wholeSeconds
-        return ViciMessage { message in
-            message.section("uptime") { section in
-                section.set("running", "\(uptime) seconds")
-                section.set("since", SystemVersion.calendarText(startedAtWallClock))
-            }
-            message.section("workers") { section in
-                section.set("total", 3)
-                section.set("idle", 0)
-                section.section("active") { active in
-                    for name in ["critical", "high", "medium", "low"] { active.set(name, 0) }
-                }
-            }
-            message.section("queues") { section in
-                for name in ["critical", "high", "medium", "low"] { section.set(name, 0) }
-            }
-            message.set("scheduled", pending.count)
-            message.section("ikesas") { section in
-                section.set("total", snapshots.count)
-                section.set("half-open", engine.halfOpenCount)
-            }
-            message.list("plugins", [])
-            message.section("causeway") { section in section.section("drops", dropCounters()) }
-        }
-    }
-
-    /// All drop counters that are not zero, by reason.
-    private func dropCounters() -> ViciMessage {
-        ViciMessage { message in
-            for reason in IKEDropReason.allCases {
-                if let count = engine.drops[reason], count > 0 { message.set(reason.rawValue, count) }
-            }
-            for (reason, count) in pumpDrops where count > 0 { message.set(reason, count) }
-            let leaks = routes?.leaksPrevented ?? 0
-            if leaks > 0 { message.set("plaintext-from-outside", leaks) }
-            if let dropped = pumpMailbox?.dropped, dropped > 0 { message.set("pump-events", dropped) }
-            if let refused = pool?.refused, refused > 0 { message.set("compute-jobs", refused) }
-        }
-    }
-
-    private func initiate(_ request: ViciRequest) {
-        let (child, ike) = (request.message.string("child"), request.message.string("ike"))
-        guard child != nil || ike != nil else {
-            request.reply(.failure("initiate needs 'child' or 'ike'"))
-            return
-        }
-        let keys = supervisor.entries.keys.filter { key in
-            (child == nil || key.tunnel == child) && (ike == nil || key.connection == ike)
-        }
-        guard !keys.isEmpty else {
-            request.reply(.failure("no tunnel '\(child ?? "*")' in connection '\(ike ?? "*")'"))
-            return
-        }
-        if let fixed = keys.first(where: { supervisor.entries[$0]?.canInitiate == false }) {
-            request.reply(.failure("\(fixed): the peer's address is not configured, only it can initiate"))
-            return
-        }
-        let missing = keys.filter { key in
-            if case .up = supervisor.entries[key]?.phase { return false }
-            return true
-        }
-        let now = MonotonicClock.now()
-        for key in keys.sorted() { supervisor.request(key, at: now) }
-        let timeout = request.message.number("timeout", as: Int64.self) ?? 0
-        if missing.isEmpty || timeout < 0 {
-            request.reply(.success)
-        } else {
-            let deadline = timeout == 0 ? nil : now.advanced(by: .milliseconds(timeout))
-            pending.append(PendingCommand(goal: .up(Set(missing)), request: request, deadline: deadline))
-        }
-        runSupervisor()
-    }
-
-    private func terminate(_ request: ViciRequest) {
-        let message = request.message
-        let (ikeName, childName) = (message.string("ike"), message.string("child"))
-        let ikeID = message.number("ike-id", as: UInt32.self)
-        let childID = message.number("child-id", as: UInt32.self)
-        guard ikeName != nil || childName != nil || ikeID != nil || childID != nil else {
-            request.reply(.failure("terminate needs 'ike', 'child', 'ike-id' or 'child-id'"))
-            return
-        }
-        let now = MonotonicClock.now()
-        var ikes: Set<UInt32> = []
-        var children: Set<UInt32> = []
-        for ike in engine.snapshots where (ikeName ?? ike.connection) == ike.connection {
-            if let ikeID, ike.id != ikeID { continue }
-            if childName == nil, childID == nil {
-                ikes.insert(ike.id)
-            } else {
-                let fitting = ike.children.filter {
-                    (childName ?? $0.tunnel) == $0.tunnel && (childID ?? $0.id) == $0.id
-                }
-                children.formUnion(fitting.map { $0.id })
-            }
-        }
-        for key in supervisor.entries.keys {
-            // By number one SA is meant; by name the tunnel itself, which then stays down.
-            guard ikeID == nil, childID == nil, (ikeName ?? key.connection) == key.connection,
-                (childName ?? key.tunnel) == key.tunnel
-            else { continue }
-            supervisor.holdDown(key)
-        }
-        // Without a child to delete no event follows that would end an IKE_SA which nobody wants any more.
-        for ike in engine.snapshots where (ikeName ?? ike.connection) == ike.connection { noteUseless(ike) }
-        guard !ikes.isEmpty || !children.isEmpty else {
-            request.reply(.failure("no matching SAs to terminate found"))
-            settle()
-            return
-        }
-        let timeout = message.number("timeout", as: Int64.self) ?? 0
-        let goal = PendingCommand.Goal.down(
-            ikes: ikes,
-            children: children,
-            count: ikes.count + children.count
-        )
-        if timeout >= 0 {
-            let deadline = timeout == 0 ? nil : now.advanced(by: .milliseconds(timeout))
-            pending.append(PendingCommand(goal: goal, request: request, deadline: deadline))
-        } else {
-            request.reply(.terminated(ikes.count + children.count))
-        }
-        for id in ikes.sorted() { engine.handle(.terminateIKE(id: id, cause: .localRequest), at: now) }
-        for id in children.sorted() { engine.handle(.terminateChild(id: id, cause: .localRequest), at: now) }
-        settle()
+    /// Tells the board what changed, before anybody hears of it.
+    ///
+    /// - Returns: the IKE_SAs that are gone.
+    func publishChanges() -> Set<UInt32> {
+        let changes = engine.takeChanges()
+        guard !changes.isEmpty else { return [] }
+        board.update(changes)
+        return Set(changes.compactMap { $0.snapshot == nil ? $0.id : nil })
     }
 }

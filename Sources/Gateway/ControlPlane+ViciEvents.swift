@@ -1,5 +1,6 @@
 import IKECore
 import IKEv2
+import IPPackets
 import LinuxIO
 import Policy
 import Primitives
@@ -12,32 +13,62 @@ extension ControlPlane {
         var result: [UInt32: ChildDetails] = [:]
         for ike in ikes {
             for child in ike.children {
-                result[child.id] = ChildDetails(
-                    counters: counters[child.id] ?? ChildCounters(),
-                    path: children[child.id]?.path,
-                    pathMTU: pathMTUs[child.id],
-                    tunnelID: tunnelIDs[TunnelKey(connection: ike.connection, tunnel: child.tunnel)]
-                )
+                result[child.id] = departed[child.id] ?? details(ofChild: child.id)
             }
         }
         return result
     }
 
-    func publishIKE(_ ike: IKESASnapshot, isUp: Bool) {
+    /// What is known of a CHILD_SA that is installed.
+    func details(ofChild id: UInt32) -> ChildDetails {
+        ChildDetails(
+            counters: counters[id] ?? ChildCounters(),
+            path: children[id]?.path,
+            pathMTU: pathMTUs[id],
+            reqid: board.reqid(ofChild: id)
+        )
+    }
+
+    /// The `ike-updown` event; `cause` says why the IKE_SA ended, nil that it came up.
+    func publishIKE(_ ike: IKESASnapshot, downBecause cause: DownCause? = nil) {
         guard let vici, vici.isWanted("ike-updown") else { return }
-        var message = ViciMessage()
-        if isUp { message.set("up", flag: true) }
+        var message = Self.upOrDown(cause)
         message.elements +=
-            ViciLists.listSA(ike, details: details(of: [ike]), at: MonotonicClock.now()).elements
+            ViciLists.ikeOnly(ike, at: MonotonicClock.now()).elements
         vici.publish(event: "ike-updown", message: message)
     }
 
-    func publishChild(_ ike: IKESASnapshot, _ child: ChildSASnapshot, isUp: Bool) {
+    /// The `ike-update` event: where both ends are now.
+    func publishMove(_ ike: IKESASnapshot) {
+        guard let vici, vici.isWanted("ike-update") else { return }
+        var message = ViciMessage()
+        message.set("local-host", ike.local.address.description)
+        message.set("local-port", ike.local.port)
+        message.set("remote-host", ike.remote.address.description)
+        message.set("remote-port", ike.remote.port)
+        message.elements += ViciLists.ikeOnly(ike, at: MonotonicClock.now()).elements
+        vici.publish(event: "ike-update", message: message)
+    }
+
+    func publishAlert(_ event: EngineEvent) {
+        guard let vici, vici.isWanted("alert"), let alert = ViciAlert(event, at: MonotonicClock.now()) else {
+            return
+        }
+        vici.publish(event: "alert", message: alert.message)
+    }
+
+    private static func upOrDown(_ cause: DownCause?) -> ViciMessage {
+        ViciMessage { message in
+            if let cause { message.set("cause", cause.description) } else { message.set("up", flag: true) }
+        }
+    }
+
+    /// The `child-updown` event; `cause` says why the CHILD_SA ended, nil that it came up.
+    func publishChild(_ ike: IKESASnapshot, _ child: ChildSASnapshot, downBecause cause: DownCause? = nil) {
         guard let vici, vici.isWanted("child-updown") else { return }
         var sa = ike
         sa.children = [child]
-        var message = ViciMessage()
-        if isUp { message.set("up", flag: true) }
+        var message = Self.upOrDown(cause)
         message.elements +=
             ViciLists.listSA(sa, details: details(of: [sa]), at: MonotonicClock.now()).elements
         vici.publish(event: "child-updown", message: message)
@@ -61,44 +92,5 @@ extension ControlPlane {
             at: MonotonicClock.now()
         )
         vici.publish(event: "child-rekey", message: message)
-    }
-}
-
-/// Rekeys at a user's wish.
-extension ControlPlane {
-    func rekey(_ request: ViciRequest) {
-        let message = request.message
-        let (ikeName, childName) = (message.string("ike"), message.string("child"))
-        let ikeID = message.number("ike-id", as: UInt32.self)
-        let childID = message.number("child-id", as: UInt32.self)
-        guard ikeName != nil || childName != nil || ikeID != nil || childID != nil else {
-            request.reply(.failure("rekey needs 'ike', 'child', 'ike-id' or 'child-id'"))
-            return
-        }
-        var inputs: [EngineInput] = []
-        for ike in engine.snapshots where (ikeName ?? ike.connection) == ike.connection {
-            guard ike.state == .established, (ikeID ?? ike.id) == ike.id else { continue }
-            if childName == nil, childID == nil {
-                inputs.append(.rekeyIKE(id: ike.id))
-                continue
-            }
-            for child in ike.children
-            where (childName ?? child.tunnel) == child.tunnel && (childID ?? child.id) == child.id {
-                inputs.append(.rekeyChild(id: child.id))
-            }
-        }
-        guard !inputs.isEmpty else {
-            request.reply(.failure("no matching SAs to rekey found"))
-            return
-        }
-        let now = MonotonicClock.now()
-        for input in inputs { engine.handle(input, at: now) }
-        request.reply(
-            ViciMessage { answer in
-                answer.set("success", flag: true)
-                answer.set("matches", inputs.count)
-            }
-        )
-        settle()
     }
 }

@@ -11,6 +11,7 @@ public import Logging
 import PacketPump
 import Policy
 import Primitives
+import SwanctlConfiguration
 import Vici
 
 /// The control plane: one serial queue that owns every IKE_SA, the supervisor, the routes and the vici server.
@@ -19,21 +20,25 @@ import Vici
 public actor ControlPlane: DispatchQueueActor {
     /// What the command line gave.
     public struct Options: Sendable {
-        /// The configuration file.
-        public var configurationPath: String
-        /// Overrides the configured vici sockets.
-        public var viciPath: String?
+        /// The configuration file; nil for a gateway that gets its connections over vici alone.
+        public var configurationPath: String?
+        /// The vici sockets, instead of those in the configuration.
+        public var viciPaths: [String]
+        /// Where vici clients hear what is logged.
+        public var logFeed: LogFeed?
         /// How a peer's name is looked up, on a queue where it may wait.
         public var lookup: @Sendable (String) throws(NameLookupError) -> [IPAddress]
 
         /// Makes options.
         public init(
-            configurationPath: String,
-            viciPath: String?,
+            configurationPath: String?,
+            viciPaths: [String] = [],
+            logFeed: LogFeed? = nil,
             lookup: @escaping @Sendable (String) throws(NameLookupError) -> [IPAddress] = NameLookup.addresses
         ) {
             self.configurationPath = configurationPath
-            self.viciPath = viciPath
+            self.viciPaths = viciPaths
+            self.logFeed = logFeed
             self.lookup = lookup
         }
     }
@@ -54,7 +59,21 @@ public actor ControlPlane: DispatchQueueActor {
     let startedAt = MonotonicClock.now()
     let startedAtWallClock = MonotonicClock.wallClockSeconds()
 
+    /// What runs: the gateway, with the connections of the file and those loaded over vici.
     var description: GatewayDescription
+    /// The connections of the file alone.
+    var fileConnections: [ConnectionPolicy]
+    /// What came over vici.
+    var loaded = LoadedConfiguration()
+    /// Since when something is loaded that is not carried out yet.
+    var loadedSince: Instant?
+    /// What is loaded has not reached the engine.
+    var isEngineStale = false
+    var loadTimer: DeadlineTimer?
+    /// By name: where they stand in `description`.
+    var connectionIndex: [String: Int] = [:]
+    /// What vici clients read.
+    let board = StatusBoard()
     var engine: IKEv2Engine
     var supervisor: Supervisor
     var throttle = LogThrottle()
@@ -74,7 +93,14 @@ public actor ControlPlane: DispatchQueueActor {
     var counters: [UInt32: ChildCounters] = [:]
     var pumpDrops: [(reason: String, count: UInt64)] = []
     var leaksPrevented: UInt64 = 0
+    var leaksReadAt: Instant?
+    /// How late the control queue was at worst.
+    var longestDelay = Duration.zero
+    var filter: NoLeakFilter?
+    var isFiltering = false
+    let filterQueue = DispatchQueue(label: "causeway.filter", qos: .utility)
     var tunnelIDs: [TunnelKey: UInt32] = [:]
+    var tunnelNames: [UInt32: TunnelKey] = [:]
     var pending: [PendingCommand] = []
     var uselessIKEs: [UInt32] = []
     var names = PeerNames()
@@ -89,11 +115,16 @@ public actor ControlPlane: DispatchQueueActor {
     var lastReview: Instant?
     var lastRouteReview: Instant?
     var lastTick: Instant?
+    var tickDue: Instant?
     /// By IKE_SA.
     var paths: [UInt32: PathMTUSearch] = [:]
     /// By CHILD_SA: what the data plane was told last.
     var pathMTUs: [UInt32: Int] = [:]
+    /// What was known of CHILD_SAs that were removed just now, for the event that follows.
+    var departed: [UInt32: ChildDetails] = [:]
     var preflight: PFSPreflight
+    let updown: UpdownRunner
+    var updownLedger = UpdownLedger()
     var stateFile: StateFile?
     var questions: Deque<UInt32> = []
     var questionIDs: Set<UInt32> = []
@@ -108,6 +139,9 @@ public actor ControlPlane: DispatchQueueActor {
         let completion: @Sendable (Int32) -> Void
     }
 
+    /// Threads for slow cryptography.
+    static let computeWidth = 2
+
     nonisolated var queue: DispatchQueue { executor.queue }
 
     /// A control plane that does nothing before `start`.
@@ -116,6 +150,7 @@ public actor ControlPlane: DispatchQueueActor {
             queue: DispatchQueue(label: "causeway.control", qos: .userInteractive)
         )
         self.description = description
+        fileConnections = description.connections
         self.options = options
         self.logger = logger
         engine = IKEv2Engine(
@@ -128,6 +163,7 @@ public actor ControlPlane: DispatchQueueActor {
         )
         supervisor = Supervisor(entropy: SystemEntropy())
         preflight = PFSPreflight(entropy: SystemEntropy())
+        updown = UpdownRunner(logger: logger)
     }
 
     /// Opens everything, sets up the kernel's side and begins to work.
@@ -135,18 +171,15 @@ public actor ControlPlane: DispatchQueueActor {
     /// - Throws: what the gateway cannot do without.
     public func start() throws {
         try SelfTest.run()
-        let paths = options.viciPath.map { [$0] } ?? description.viciPaths
+        let paths = options.viciPaths.isEmpty ? description.viciPaths : options.viciPaths
         if let path = paths.first, let slash = path.lastIndex(of: "/") {
             lock = try InstanceLock(path: "\(path[...slash])\(description.name).lock")
         }
         let control = queue
-        pool = ComputePool(width: 2) { [weak self] result in
+        pool = ComputePool(width: Self.computeWidth) { [weak self] result in
             control.async { [weak self] in self?.assumeIsolated { $0.feed(.computed(result)) } }
         }
-        timer = try DeadlineTimer(queue: control) { [weak self] in
-            self?.assumeIsolated { $0.deadlineReached() }
-        }
-        ticker = try DeadlineTimer(queue: control) { [weak self] in self?.assumeIsolated { $0.tick() } }
+        try makeTimers()
         let mailbox = Mailbox<PumpEvent>(limit: 4096, queue: control) { [weak self] events in
             self?.assumeIsolated { $0.receive(events) }
         }
@@ -171,6 +204,8 @@ public actor ControlPlane: DispatchQueueActor {
         self.sockets = sockets
         let routes = try RouteManager(description)
         self.routes = routes
+        indexConnections()
+        applyFilterNow()
         for warning in try routes.apply(description) { logger.warning("\(warning)") }
         let dataPlane = try DataPlane(
             configuration: PumpConfiguration(
@@ -204,6 +239,16 @@ public actor ControlPlane: DispatchQueueActor {
         runSupervisor()
     }
 
+    private func makeTimers() throws {
+        timer = try DeadlineTimer(queue: queue) { [weak self] in
+            self?.assumeIsolated { $0.deadlineReached() }
+        }
+        loadTimer = try DeadlineTimer(queue: queue) { [weak self] in
+            self?.assumeIsolated { $0.loadTimerFired() }
+        }
+        ticker = try DeadlineTimer(queue: queue) { [weak self] in self?.assumeIsolated { $0.tick() } }
+    }
+
     /// Hands connections and tunnels to engine, data plane and supervisor.
     func applyPolicies() {
         let now = MonotonicClock.now()
@@ -217,13 +262,20 @@ public actor ControlPlane: DispatchQueueActor {
         rotation.keep(Set(description.connections.map { $0.name }))
         warnOfForcedEncapsulation()
         engine.handle(.setPolicies(answeredConnections), at: now)
-        var tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)] = []
+        let tunnels = description.connections.flatMap { connection in
+            connection.tunnels.map { SupervisedTunnel($0, of: connection) }
+        }
+        supervisor.setTunnels(tunnels, at: now)
+        applyFilter()
+        setDataPlaneTunnels()
+    }
+
+    /// Tells the data plane which tunnels there are and whose packets bring them up.
+    func setDataPlaneTunnels() {
         var entries: [DataPlaneTunnel] = []
         for connection in description.connections {
             for tunnel in connection.tunnels {
                 let key = TunnelKey(connection: connection.name, tunnel: tunnel.name)
-                let canInitiate = connection.remoteAddress.canInitiate
-                tunnels.append((key, tunnel.start, canInitiate))
                 entries.append(
                     DataPlaneTunnel(
                         id: tunnelID(key),
@@ -231,14 +283,19 @@ public actor ControlPlane: DispatchQueueActor {
                         tunnel: tunnel.name,
                         local: tunnel.local,
                         remote: tunnel.remote,
-                        traps: canInitiate && tunnel.start != .passive
+                        traps: supervisor.traps(key)
                     )
                 )
             }
         }
-        supervisor.setTunnels(tunnels, at: now)
-        letPeersIn()
         dataPlane?.setTunnels(entries)
+    }
+
+    func indexConnections() {
+        connectionIndex = Dictionary(
+            description.connections.enumerated().map { ($1.name, $0) },
+            uniquingKeysWith: { first, _ in first }
+        )
     }
 
     /// ESP without UDP needs a raw socket; without one the connections that ask for it travel in UDP.
@@ -267,6 +324,7 @@ public actor ControlPlane: DispatchQueueActor {
         if let id = tunnelIDs[key] { return id }
         let id = UInt32(truncatingIfNeeded: tunnelIDs.count + 1)
         tunnelIDs[key] = id
+        tunnelNames[id] = key
         return id
     }
 }

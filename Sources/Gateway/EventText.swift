@@ -25,6 +25,9 @@ struct EventText {
             level = .notice
             text = "IKE_SA \(ike.connection)[\(ike.id)] with \(ike.remote) down: \(cause)"
             metadata = Self.metadata(ike, "ike-down")
+        case .ikeMoved(let ike):
+            (level, metadata) = (.info, Self.metadata(ike, "ike-moved"))
+            text = "IKE_SA \(ike.connection)[\(ike.id)]: the peer's address is now \(ike.remote)"
         case .childUp(let ike, let child):
             level = .notice
             text =
@@ -72,12 +75,10 @@ struct EventText {
                 + "\(retryAt == nil ? " to its end" : " until a next try"): \(cause)"
             metadata = Self.metadata(ike, "rekey-failed")
         case .pathProbed(let ike, let octets, let arrived):
-            level = .debug
+            (level, metadata) = (.debug, Self.metadata(ike, "path-probed"))
             text = "\(ike.connection): a probe of \(octets) octets \(arrived ? "arrived" : "was lost")"
-            metadata = Self.metadata(ike, "path-probed")
         case .progress(let connection, let progress):
-            level = .info
-            text = "\(connection): \(progress)"
+            (level, text) = (.info, "\(connection): \(progress)")
             metadata = ["event": "progress", "connection": "\(connection)"]
         }
     }
@@ -89,7 +90,7 @@ struct EventText {
     }
 
     private static func metadata(_ ike: IKESASnapshot, _ event: String) -> Logger.Metadata {
-        ["event": "\(event)", "connection": "\(ike.connection)", "peer": "\(ike.remote)"]
+        ["event": "\(event)", "connection": "\(ike.connection)", "peer": "\(ike.remote)", "ike": "\(ike.id)"]
     }
 }
 

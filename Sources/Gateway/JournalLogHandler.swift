@@ -9,12 +9,16 @@ public struct JournalLogHandler: LogHandler {
     public var metadata: Logger.Metadata = [:]
 
     private let hasPriorities: Bool
+    private let feed: LogFeed?
     private var stream = StandardErrorLines()
 
-    /// - Parameter hasPriorities: true when standard error is the journal.
-    public init(level: Logger.Level, hasPriorities: Bool) {
+    /// - Parameters:
+    ///   - hasPriorities: true when standard error is the journal.
+    ///   - feed: who else hears every line.
+    public init(level: Logger.Level, hasPriorities: Bool, feed: LogFeed? = nil) {
         logLevel = level
         self.hasPriorities = hasPriorities
+        self.feed = feed
     }
 
     /// One pair.
@@ -33,6 +37,7 @@ public struct JournalLogHandler: LogHandler {
             line += " [\(text.joined(separator: " "))]"
         }
         stream.write(line)
+        feed?.publish(event.level, Self.oneLine(event.message.description), pairs)
     }
 
     /// Control characters would let a peer forge lines or steer a terminal.

@@ -7,6 +7,7 @@ struct NetworkView: Equatable, Sendable {
     private(set) var addresses: Set<IPAddress>?
     private(set) var links: Set<Int32> = []
     private var mtus: [IPAddress: Int] = [:]
+    private var linksByAddress: [IPAddress: Int32] = [:]
 
     init() {}
 
@@ -22,11 +23,17 @@ struct NetworkView: Equatable, Sendable {
         links = Set(byIndex.keys)
         let present = try netlink.addresses().filter { byIndex[$0.linkIndex] != nil }
         addresses = Set(present.map { $0.address })
-        for entry in present { mtus[entry.address] = byIndex[entry.linkIndex] }
+        for entry in present {
+            mtus[entry.address] = byIndex[entry.linkIndex]
+            linksByAddress[entry.address] = entry.linkIndex
+        }
     }
 
     /// The MTU of the interface that has `address`.
     func mtu(of address: IPAddress) -> Int? { mtus[address] }
+
+    /// The number of the interface that has `address`.
+    func link(of address: IPAddress) -> Int32? { linksByAddress[address] }
 
     /// True for an address that is there, or while nothing is known.
     func isPresent(_ address: IPAddress) -> Bool {

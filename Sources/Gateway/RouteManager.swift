@@ -16,8 +16,14 @@ final class RouteManager {
     private let netlink: Netlink
     private var device: FileDescriptorOwner?
     private var current: GatewayDescription
-    /// Peers whose packets the filter lets in.
-    private var exceptions: Set<IPAddress> = []
+    private var link: LinkInfo?
+    /// The routes of the configuration as they were made.
+    private var made: [RouteKey: Route] = [:]
+    /// Destinations of the configuration's routes into tunnels.
+    private var covered: Set<IPPrefix> = []
+    /// Destinations that only CHILD_SAs have, with the CHILD_SAs.
+    private var carried: [IPPrefix: Set<UInt32>] = [:]
+    private var carriedBy: [UInt32: [IPPrefix]] = [:]
 
     init(_ description: GatewayDescription) throws(LinuxError) {
         netlink = try Netlink()
@@ -26,14 +32,13 @@ final class RouteManager {
 
     /// Makes the TUN and everything else; repeated calls apply a difference.
     ///
+    /// The filter goes first: from its first route on, no plaintext may come in from outside.
+    ///
     /// - Returns: what could not be done but need not stop the gateway.
     func apply(_ description: GatewayDescription) throws(LinuxError) -> [String] {
         var warnings = [String]()
-        // The filter first: from its first route on, no plaintext may come in from outside.
-        do throws(LinuxError) { try filter(description, peers: configuredPeers(description)).apply() } catch {
-            warnings.append("no filter against plaintext from outside: \(error)")
-        }
         let link = try prepareDevice(description)
+        self.link = link
         try syncRoutes(description, link)
         for rule in rules(description) { try netlink.addRule(rule) }
         if (try? Sysctl.read("/proc/sys/net/ipv4/ip_forward")) == "0" {
@@ -75,8 +80,95 @@ final class RouteManager {
             .filter { $0.protocol == Route.ownProtocol }
         // New ones first, so that a prefix that stays covered is never uncovered in between.
         for route in wanted { try netlink.addRoute(route) }
-        let keys = Set(wanted.map { RouteKey($0) })
-        for route in present where !keys.contains(RouteKey(route)) { try netlink.deleteRoute(route) }
+        note(wanted)
+        for prefix in carried.keys where !covered.contains(prefix) {
+            try netlink.addRoute(carriedRoute(prefix))
+        }
+        for route in present where made[RouteKey(route)] == nil && carried[route.destination] == nil {
+            try netlink.deleteRoute(route)
+        }
+    }
+
+    private func note(_ wanted: [Route]) {
+        made = Dictionary(wanted.map { (RouteKey($0), $0) }, uniquingKeysWith: { first, _ in first })
+        covered = Set(wanted.filter { $0.type == .unicast }.map { $0.destination })
+    }
+
+    /// Adds and removes the routes in which `description` differs from what was applied last; nothing is asked of
+    /// the kernel.
+    func applyDifference(_ description: GatewayDescription) throws(LinuxError) {
+        guard let link else { return }
+        let before = made
+        let wanted = try routes(description, link)
+        note(wanted)
+        current = description
+        for (key, route) in made where before[key] != route { try netlink.addRoute(route) }
+        for (key, route) in before where made[key] == nil {
+            if route.type == .unicast, carried[route.destination] != nil {
+                try netlink.addRoute(carriedRoute(route.destination))
+            } else {
+                try remove(route)
+            }
+        }
+    }
+
+    private func remove(_ route: Route) throws(LinuxError) {
+        do throws(LinuxError) { try netlink.deleteRoute(route) } catch {
+            // Somebody else was faster.
+            guard error.isAbsence else { throw error }
+        }
+    }
+
+    // MARK: - Routes of CHILD_SAs
+
+    /// Leads what a CHILD_SA negotiated into the tunnel, where no route of the configuration does: the peers of
+    /// road warriors and of selectors without addresses are known only now.
+    func childInstalled(_ id: UInt32, local: [TrafficSelector], remote: [TrafficSelector]) throws(LinuxError)
+    {
+        let prefixes = remote.flatMap { $0.prefixes }
+        carriedBy[id] = prefixes
+        for prefix in prefixes {
+            let isNew = carried[prefix] == nil
+            carried[prefix, default: []].insert(id)
+            if isNew, !isCovered(prefix) { try netlink.addRoute(carriedRoute(prefix, local: local)) }
+        }
+    }
+
+    /// Takes back what only this CHILD_SA carried.
+    func childRemoved(_ id: UInt32) throws(LinuxError) {
+        for prefix in carriedBy.removeValue(forKey: id) ?? [] {
+            carried[prefix]?.remove(id)
+            guard carried[prefix]?.isEmpty == true else { continue }
+            carried[prefix] = nil
+            if !isCovered(prefix) { try remove(carriedRoute(prefix)) }
+        }
+    }
+
+    /// True when a route of the configuration leads there.
+    private func isCovered(_ prefix: IPPrefix) -> Bool {
+        (0...prefix.length).contains { length in
+            IPPrefix(prefix.address, length: length).map { covered.contains($0) } ?? false
+        }
+    }
+
+    private func carriedRoute(_ prefix: IPPrefix, local: [TrafficSelector] = []) -> Route {
+        var route = Route(destination: prefix, table: current.routingTable, linkIndex: link?.index)
+        if !local.isEmpty, let addresses = try? netlink.addresses().map({ $0.address }) {
+            route.preferredSource = Self.source(addresses, local, prefix)
+        }
+        return route
+    }
+
+    /// The address of ours that lies in the tunnel's local side: what this machine itself sends gets it.
+    private static func source(
+        _ addresses: [IPAddress],
+        _ local: [TrafficSelector],
+        _ destination: IPPrefix
+    ) -> IPAddress? {
+        addresses.first { address in
+            address.bitWidth == destination.address.bitWidth
+                && local.contains { $0.first <= address && address <= $0.last }
+        }
     }
 
     /// What makes two routes the same to the kernel.
@@ -98,17 +190,13 @@ final class RouteManager {
         var result = [Route]()
         var seen: Set<IPPrefix> = []
         for tunnel in description.connections.flatMap({ $0.tunnels }) {
-            let source = addresses.first { address in
-                tunnel.local.contains { $0.first <= address && address <= $0.last }
-            }
             for prefix in tunnel.remote.flatMap({ $0.prefixes }) where seen.insert(prefix).inserted {
-                let sameFamily = source.flatMap { $0.bitWidth == prefix.address.bitWidth ? $0 : nil }
                 result.append(
                     Route(
                         destination: prefix,
                         table: table,
                         linkIndex: link.index,
-                        preferredSource: sameFamily
+                        preferredSource: Self.source(addresses, tunnel.local, prefix)
                     )
                 )
                 result.append(
@@ -129,40 +217,29 @@ final class RouteManager {
         return result
     }
 
-    private func configuredPeers(_ description: GatewayDescription) -> [IPAddress] {
-        description.connections.flatMap { $0.remoteAddress.initiatorTargets }
-    }
-
-    /// Lets the outer packets of peers in, whose addresses are these now: some may lie in a protected network.
-    func updateFilter(_ description: GatewayDescription, peers: [IPAddress]) throws(LinuxError) {
-        let protected = description.connections.flatMap { $0.tunnels }.flatMap { $0.remote }
+    /// The packet filter of a configuration; it lets the outer packets of `peers` in, some of whom may lie in a
+    /// protected network.
+    static func filter(_ description: GatewayDescription, peers: [IPAddress]) throws(LinuxError)
+        -> NoLeakFilter
+    {
+        let remote = description.connections.flatMap { $0.tunnels }.flatMap { $0.remote }
             .flatMap { $0.prefixes }.filter { $0.length > 0 }
-        let added = Set(peers).subtracting(exceptions)
-        guard added.contains(where: { peer in protected.contains { $0.contains(peer) } }) else { return }
-        try filter(description, peers: peers).apply()
-    }
-
-    private func filter(
-        _ description: GatewayDescription,
-        peers: [IPAddress]
-    ) throws(LinuxError) -> NoLeakFilter {
-        exceptions = Set(peers)
-        let protected = description.connections.flatMap { $0.tunnels }.flatMap { $0.remote }
-            .flatMap { $0.prefixes }
-            .filter { prefix in
-                // What also covers our side cannot be told from it by its source.
-                prefix.length > 0 && !description.networks.contains { prefix.overlaps($0) }
-            }
+        let protected = remote.filter { prefix in
+            // What also covers our side cannot be told from it by its source.
+            !description.networks.contains { prefix.overlaps($0) }
+        }
+        // A peer elsewhere needs no exception; left out, it changes nothing when its name stands for another address.
+        let (known, lengths) = (Set(protected), Set(protected.map { $0.length }))
+        let inside = peers.filter { peer in
+            lengths.contains { length in IPPrefix(peer, length: length).map { known.contains($0) } ?? false }
+        }
         return try NoLeakFilter(
             instance: description.name,
             tunNames: [description.interfaceName],
             protected: protected,
-            exceptSources: peers
+            exceptSources: inside
         )
     }
-
-    /// Packets that the filter dropped.
-    var leaksPrevented: UInt64 { (try? NoLeakFilter.droppedPackets(instance: current.name)) ?? 0 }
 
     /// Takes back all that was added; what fails is returned, and the rest is done all the same.
     func removeAll() -> [String] {

@@ -40,13 +40,20 @@ struct Supervisor: Sendable {
 
     /// The state of one tunnel.
     struct Entry: Sendable {
-        var mode: StartMode
+        /// What brings it up, and what keeps it up.
+        fileprivate(set) var persistence: Persistence
+        /// Attempts that may fail in a row before it is given up; 0 is for ever.
+        fileprivate(set) var tries: Int
         var canInitiate: Bool
         var phase = Phase.idle
         var failures = 0
-        /// A user or a packet asked for it.
-        var isWanted = false
-        /// A user took it down.
+        /// It shall be up: the configuration, a user or a packet asked for it.
+        var isWanted: Bool
+        /// A packet that wants through brings it up.
+        var isTrapped: Bool
+        /// The peer died, and it is brought up again however often that fails.
+        var isRestarting = false
+        /// A user took it down, against the configuration.
         var isHeldDown = false
         /// Why it is down, or failed last.
         var lastCause: String?
@@ -55,8 +62,30 @@ struct Supervisor: Sendable {
         /// Since when it is up.
         var upSince: Instant?
 
-        var shallBeUp: Bool { canInitiate && !isHeldDown && (isWanted || mode == .start) }
+        init(_ tunnel: SupervisedTunnel) {
+            persistence = tunnel.persistence
+            tries = tunnel.tries
+            canInitiate = tunnel.canInitiate
+            isWanted = tunnel.persistence.onLoad.starts
+            isTrapped = tunnel.persistence.onLoad.traps
+        }
+
+        var shallBeUp: Bool { canInitiate && !isHeldDown && isWanted }
         var isUp: Bool { if case .up = phase { true } else { false } }
+        /// Only a packet brings it up again: it is not wanted any more once it is down or failed.
+        fileprivate var isOnDemand: Bool { persistence.keepsWishes && persistence.onLoad == .trap }
+
+        /// Takes what the configuration says now.
+        fileprivate mutating func update(_ tunnel: SupervisedTunnel) {
+            canInitiate = tunnel.canInitiate
+            tries = tunnel.tries
+            guard persistence != tunnel.persistence else { return }
+            let wasStarted = persistence.onLoad.starts
+            persistence = tunnel.persistence
+            isTrapped = persistence.onLoad.traps
+            // What a user or a packet asked for stays asked for.
+            if persistence.onLoad.starts { isWanted = !isHeldDown } else if wasStarted { isWanted = false }
+        }
     }
 
     private(set) var entries: [TunnelKey: Entry] = [:]
@@ -79,20 +108,17 @@ struct Supervisor: Sendable {
     }
 
     /// Replaces the set of tunnels; those that stay keep their state.
-    mutating func setTunnels(
-        _ tunnels: [(key: TunnelKey, mode: StartMode, canInitiate: Bool)],
-        at now: Instant
-    ) {
+    mutating func setTunnels(_ tunnels: [SupervisedTunnel], at now: Instant) {
         let old = entries
         entries = [:]
         keysByConnection = [:]
         due = [:]
         earliest = nil
         inFlight = 0
-        for (key, mode, canInitiate) in tunnels {
-            var entry = old[key] ?? Entry(mode: mode, canInitiate: canInitiate)
-            entry.mode = mode
-            entry.canInitiate = canInitiate
+        for tunnel in tunnels {
+            let key = tunnel.key
+            var entry = old[key] ?? Entry(tunnel)
+            entry.update(tunnel)
             if entry.phase == .idle, entry.shallBeUp { entry.phase = .waiting(now) }
             if case .waiting = entry.phase, !entry.shallBeUp { entry.phase = .idle }
             keysByConnection[key.connection, default: []].append(key)
@@ -121,6 +147,13 @@ struct Supervisor: Sendable {
         earliest = due.values.min()
     }
 
+    /// Changes one entry, if it is there.
+    mutating func update(_ key: TunnelKey, _ body: (inout Entry) -> Void) {
+        guard var entry = entries[key] else { return }
+        body(&entry)
+        put(entry, key)
+    }
+
     /// The tunnels to initiate now; they count as connecting from here on.
     mutating func takeDue(at now: Instant) -> [TunnelKey] {
         guard let earliest, earliest <= now, inFlight < Self.maximumInFlight else { return [] }
@@ -145,6 +178,8 @@ struct Supervisor: Sendable {
         guard var entry = entries[key] else { return }
         entry.isHeldDown = false
         entry.isWanted = true
+        // What failed before is another attempt's matter.
+        if entry.tries > 0 { entry.failures = 0 }
         switch entry.phase {
         case .idle, .waiting: entry.phase = .waiting(now)
         case .connecting, .up: break
@@ -156,19 +191,23 @@ struct Supervisor: Sendable {
     ///
     /// A wait that a failure imposed stays.
     mutating func trigger(_ key: TunnelKey, at now: Instant) {
-        guard var entry = entries[key], entry.canInitiate, entry.mode != .passive, !entry.isHeldDown,
+        guard var entry = entries[key], entry.canInitiate, entry.isTrapped, !entry.isHeldDown,
             entry.phase == .idle
         else { return }
         entry.isWanted = true
+        if entry.tries > 0 { entry.failures = 0 }
         entry.phase = .waiting(now)
         put(entry, key)
     }
 
     /// A user takes the tunnel down; it stays down until asked for.
+    ///
+    /// One of vici that is trapped stays so, as in strongSwan: then the next packet asks for it.
     mutating func holdDown(_ key: TunnelKey) {
         guard var entry = entries[key] else { return }
-        entry.isHeldDown = true
+        entry.isHeldDown = entry.persistence.keepsWishes
         entry.isWanted = false
+        entry.isRestarting = false
         if case .waiting = entry.phase { entry.phase = .idle }
         put(entry, key)
     }
@@ -210,6 +249,7 @@ struct Supervisor: Sendable {
         entry.children.insert(id)
         entry.phase = .up(entry.children.count)
         entry.lastCause = nil
+        entry.isRestarting = false
         put(entry, key)
     }
 
@@ -230,12 +270,32 @@ struct Supervisor: Sendable {
             entry.phase = .up(entry.children.count)
         } else {
             entry.lastCause = cause.description
-            if entry.mode == .onDemand { entry.isWanted = false }
+            decide(&entry, after: cause)
             entry.phase = .idle
             if entry.shallBeUp { entry.phase = .waiting(now.advanced(by: pause(&entry, cause, at: now))) }
             entry.upSince = nil
         }
         put(entry, key)
+    }
+
+    /// Whether a tunnel that went down shall be up again.
+    private func decide(_ entry: inout Entry, after cause: DownCause) {
+        guard !entry.persistence.keepsWishes else {
+            if entry.isOnDemand { entry.isWanted = false }
+            return
+        }
+        let action: StartAction
+        switch cause.ending {
+        case .ours: action = .none
+        case .changed: return
+        case .expired: action = .start
+        case .closed: action = entry.persistence.onClose
+        case .dead:
+            action = entry.persistence.onDead
+            entry.isRestarting = action.starts
+        }
+        entry.isWanted = action.starts
+        if action.traps { entry.isTrapped = true }
     }
 
     /// How long to wait before a tunnel that went down is tried again.
@@ -263,7 +323,8 @@ struct Supervisor: Sendable {
         if !entry.isUp { entry.lastCause = cause.description }
         if wasConnecting {
             entry.failures += 1
-            if entry.mode == .onDemand { entry.isWanted = false }
+            let isGivenUp = entry.tries > 0 && entry.failures >= entry.tries && !entry.isRestarting
+            if entry.isOnDemand || isGivenUp { entry.isWanted = false }
             entry.phase = entry.shallBeUp ? .waiting(now.advanced(by: backoff(entry.failures))) : .idle
         }
         put(entry, key)

@@ -26,7 +26,7 @@ public enum SystemVersion {
         #endif
     }
 
-    /// Seconds since 1970 as UTC text, by the civil-from-days rule of the proleptic Gregorian calendar.
+    /// Seconds since 1970 as strongSwan prints UTC, by the civil-from-days rule of the proleptic Gregorian calendar.
     static func calendarText(_ seconds: Int64) -> String {
         let (days, second) = seconds.quotientAndRemainder(dividingBy: 86_400)
         let shifted = days + 719_468
@@ -38,9 +38,18 @@ public enum SystemVersion {
         let day = dayOfYear - (153 * marchMonth + 2) / 5 + 1
         let month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9
         let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        let names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
         let two = { (number: Int64) in number < 10 ? "0\(number)" : "\(number)" }
         let clock = "\(two(second / 3600)):\(two(second / 60 % 60)):\(two(second % 60))"
-        return "\(year)-\(two(month))-\(two(day)) \(clock) UTC"
+        return "\(names[Int(month - 1)]) \(two(day)) \(clock) UTC \(year)"
+    }
+
+    /// A span in strongSwan's words: in the largest unit of which there are more than two.
+    static func spanText(_ seconds: Int64) -> String {
+        let units: [(size: Int64, name: String)] = [(86_400, "day"), (3_600, "hour"), (60, "minute")]
+        let unit = units.first { seconds > 2 * $0.size } ?? (1, "second")
+        let count = seconds / unit.size
+        return "\(count) \(unit.name)\(count == 1 ? "" : "s")"
     }
 }
 

@@ -8,7 +8,7 @@ import Primitives
 import Vici
 
 /// Counters of one CHILD_SA as the data plane last told them.
-struct ChildCounters: Sendable {
+struct ChildCounters: Equatable, Sendable {
     var packetsIn: UInt64 = 0
     var octetsIn: UInt64 = 0
     var packetsOut: UInt64 = 0
@@ -18,14 +18,14 @@ struct ChildCounters: Sendable {
 }
 
 /// What is known of one CHILD_SA beside its negotiation.
-struct ChildDetails: Sendable {
+struct ChildDetails: Equatable, Sendable {
     var counters = ChildCounters()
     /// The outer ends as they are now.
     var path: OuterPath?
     /// What the path was found to carry.
     var pathMTU: Int?
-    /// The number of its tunnel, which a rekey keeps.
-    var tunnelID: UInt32?
+    /// The number of its traffic, which a rekey keeps.
+    var reqid: UInt32?
 }
 
 /// What is known of one connection beside its configuration.
@@ -46,6 +46,13 @@ enum ViciLists {
     ) -> ViciMessage {
         ViciMessage { message in
             message.section(ike.connection.isEmpty ? "(unnamed)" : ike.connection, ikeSA(ike, details, now))
+        }
+    }
+
+    /// An IKE_SA under its connection's name, without children.
+    static func ikeOnly(_ ike: IKESASnapshot, at now: Instant) -> ViciMessage {
+        ViciMessage { message in
+            message.section(ike.connection.isEmpty ? "(unnamed)" : ike.connection, ikeSA(ike, now))
         }
     }
 
@@ -109,8 +116,13 @@ enum ViciLists {
         sa.set("responder-spi", Hex.encode(ike.responderSPI))
         if ike.nat.isLocalBehindNAT { sa.set("nat-local", flag: true) }
         if ike.nat.isRemoteBehindNAT { sa.set("nat-remote", flag: true) }
-        if ike.nat.isLocalBehindNAT || ike.nat.isRemoteBehindNAT { sa.set("nat-any", flag: true) }
+        let isNAT = ike.nat.isLocalBehindNAT || ike.nat.isRemoteBehindNAT
+        // We pretended that there is one, so that ESP travels in UDP.
+        let isFake = !isNAT && ike.forcesEncapsulation
+        if isFake { sa.set("nat-fake", flag: true) }
+        if isNAT || isFake { sa.set("nat-any", flag: true) }
         if let proposal = ike.proposal { setAlgorithms(&sa, proposal) }
+        guard ike.state == .established else { return sa }
         if let since = ike.establishedAt { sa.set("established", since.duration(to: now).wholeSeconds) }
         setTimes(&sa, rekeyAt: ike.rekeyAt, expiresAt: ike.expiresAt, now)
         return sa
@@ -135,6 +147,10 @@ enum ViciLists {
         if let integrity = proposal.transform(of: .integrity) { sa.set("integ-alg", integrity.description) }
         if let prf = proposal.transform(of: .prf) { sa.set("prf-alg", prf.description) }
         if let group = proposal.transform(of: .keyExchange) { sa.set("dh-group", group.description) }
+        for (index, type) in TransformType.additionalKeyExchanges.enumerated() {
+            guard let group = proposal.transform(of: type), group.id != 0 else { continue }
+            sa.set("ake\(index + 1)", group.description)
+        }
         if proposal.transform(of: .esn) == .esn { sa.set("esn", 1) }
     }
 
@@ -147,7 +163,7 @@ enum ViciLists {
         var sa = ViciMessage()
         sa.set("name", child.tunnel)
         sa.set("uniqueid", child.id)
-        sa.set("reqid", details?.tunnelID ?? child.id)
+        sa.set("reqid", details?.reqid ?? child.id)
         sa.set("state", "INSTALLED")
         sa.set("mode", "TUNNEL")
         sa.set("protocol", "ESP")
@@ -183,79 +199,5 @@ enum ViciLists {
             transform: transform
         )
         sa.set("inner-mtu", inner)
-    }
-
-    /// The `list-conn` event of one connection.
-    static func listConnection(
-        _ connection: ConnectionPolicy,
-        _ details: ConnectionDetails,
-        at now: Instant
-    ) -> ViciMessage {
-        var conn = ViciMessage()
-        let local = connection.localAddresses.map { $0.description }
-        conn.list("local_addrs", local.isEmpty ? ["%any"] : local)
-        conn.list("remote_addrs", connection.remoteAddress.hostTexts)
-        conn.set("version", "IKEv2")
-        conn.set("reauth_time", 0)
-        conn.set("rekey_time", connection.lifetime.rekey?.wholeSeconds ?? 0)
-        conn.set("unique", "UNIQUE_REPLACE")
-        if let delay = connection.livenessDelay { conn.set("dpd_delay", delay.wholeSeconds) }
-        conn.section("local-1") { section in
-            section.set("class", "pre-shared key")
-            if let id = connection.localIdentity { section.set("id", id.description) }
-        }
-        conn.section("remote-1") { section in
-            section.set("class", "pre-shared key")
-            if let id = connection.effectiveRemoteIdentity { section.set("id", id.description) }
-        }
-        conn.section("children") { children in
-            for tunnel in connection.tunnels {
-                children.section(tunnel.name, child(tunnel, details.entries[tunnel.name], now))
-            }
-        }
-        conn.set("origin", connection.origin.description)
-        if !details.names.isEmpty { conn.section("names", names(details.names, now)) }
-        let causes = connection.tunnels.compactMap { details.entries[$0.name]?.lastCause }
-        if let cause = causes.first { conn.set("last-error", cause) }
-        return ViciMessage { $0.section(connection.name, conn) }
-    }
-
-    /// What each name of the peer stands for, or why it cannot be looked up.
-    private static func names(_ names: [(name: String, record: PeerNames.Record)], _ now: Instant)
-        -> ViciMessage
-    {
-        ViciMessage { message in
-            for (name, record) in names {
-                message.section(name) { section in
-                    section.list("addresses", record.addresses.map { $0.description })
-                    if let settled = record.settledAt {
-                        section.set("age", max(0, settled.duration(to: now).wholeSeconds))
-                    }
-                    if let failure = record.failure { section.set("error", failure) }
-                }
-            }
-        }
-    }
-
-    private static func child(
-        _ tunnel: Policy.TunnelPolicy,
-        _ entry: Supervisor.Entry?,
-        _ now: Instant
-    ) -> ViciMessage {
-        ViciMessage { section in
-            section.set("mode", "TUNNEL")
-            section.set("rekey_time", tunnel.lifetime.rekey?.wholeSeconds ?? 0)
-            section.set("rekey_bytes", tunnel.rekeyVolume.octets ?? 0)
-            section.set("rekey_packets", tunnel.rekeyVolume.packets ?? 0)
-            section.set("start", tunnel.start.rawValue)
-            section.list("local-ts", tunnel.local.map { $0.description })
-            section.list("remote-ts", tunnel.remote.map { $0.description })
-            guard let entry else { return }
-            if let cause = entry.lastCause { section.set("last-error", cause) }
-            if entry.failures > 0 { section.set("failures", entry.failures) }
-            if case .waiting(let instant) = entry.phase {
-                section.set("next-attempt", max(0, now.duration(to: instant).wholeSeconds))
-            }
-        }
     }
 }

@@ -12,11 +12,11 @@ public struct ViciRequest: Sendable {
     public let reply: @Sendable (ViciMessage) -> Void
     /// Sends an event to this client before the answer, if it registered for it.
     public let stream: @Sendable (_ event: String, _ message: ViciMessage) -> Void
-    /// Sends `count` events, each made when there is room for it, and then the answer: for lists of any
+    /// Sends `count` events, each made (`frame`) when there is room for it, and then the answer: for lists of any
     /// length.
     public let streamAll:
         @Sendable (
-            _ event: String, _ count: Int, _ make: @escaping @Sendable (Int) -> ViciMessage?,
+            _ event: String, _ count: Int, _ make: @escaping @Sendable (Int) -> [UInt8]?,
             _ answer: ViciMessage
         ) -> Void
 
@@ -28,7 +28,7 @@ public struct ViciRequest: Sendable {
         stream: @escaping @Sendable (_ event: String, _ message: ViciMessage) -> Void,
         streamAll:
             @escaping @Sendable (
-                _ event: String, _ count: Int, _ make: @escaping @Sendable (Int) -> ViciMessage?,
+                _ event: String, _ count: Int, _ make: @escaping @Sendable (Int) -> [UInt8]?,
                 _ answer: ViciMessage
             ) -> Void
     ) {
@@ -37,6 +37,11 @@ public struct ViciRequest: Sendable {
         self.reply = reply
         self.stream = stream
         self.streamAll = streamAll
+    }
+
+    /// An event as it goes on the wire, or nil if it does not fit into a packet.
+    public static func frame(_ event: String, _ message: ViciMessage) -> [UInt8]? {
+        try? ViciPacket.event(event, message).framed()
     }
 }
 
@@ -54,4 +59,6 @@ public struct ViciServerCounters: Equatable, Sendable {
     public var overflowed = 0
     /// Events that were dropped because they were too many or too large.
     public var droppedEvents = 0
+    /// Log lines that were dropped because their reader was slow.
+    public var droppedLogLines = 0
 }

@@ -15,6 +15,12 @@ public final class ViciServer: Sendable {
     public static let queueOctets = 4 * 1024 * 1024
     /// Below this, a `streamAll` makes its next events.
     static let lowWaterOctets = 256 * 1024
+    /// What a `streamAll` makes in one turn; then the other clients have theirs.
+    private static let sliceOctets = 16 * 1024
+    /// A client that leaves more unread gets no log lines until it has read.
+    private static let logOctets = 512 * 1024
+    /// The event of log lines, the only one that may be dropped for a client that is slow.
+    private static let logEvent = "log"
     private static let writeOctets = 128 * 1024
 
     /// What serves one client.
@@ -26,16 +32,9 @@ public final class ViciServer: Sendable {
         let backlog: Backlog
         var session = ViciServerSession()
         var output = ViciOutputQueue()
-        var series: Series?
-    }
-
-    /// The rest of a `streamAll`.
-    private struct Series {
-        let event: String
-        let count: Int
-        var next = 0
-        let make: @Sendable (Int) -> ViciMessage?
-        let answer: ViciMessage
+        var series: ViciSeries?
+        /// The next slice of the series is due.
+        var hasTurn = false
     }
 
     private struct State {
@@ -68,7 +67,7 @@ public final class ViciServer: Sendable {
         label: String = "vici",
         handler: @escaping @Sendable (ViciRequest) -> Void
     ) throws(UnixSocketError) {
-        queue = DispatchQueue(label: label)
+        queue = DispatchQueue(label: label, qos: .userInitiated)
         queue.setSpecific(key: key, value: true)
         self.commands = commands
         self.events = events
@@ -125,14 +124,25 @@ public final class ViciServer: Sendable {
     public func publish(event: String, message: ViciMessage) {
         guard isWanted(event) else { return }
         let size = message.encodedOctets
+        let isLog = event == ViciServer.logEvent
         guard published.add(size, limit: ViciServer.queueOctets) else {
-            return count { $0.droppedEvents += 1 }
+            return count { isLog ? ($0.droppedLogLines += 1) : ($0.droppedEvents += 1) }
         }
         queue.async { [weak self] in
             guard let self else { return }
             self.published.remove(size)
+            let octets = ViciRequest.frame(event, message)
+            guard let octets else { return self.count { $0.droppedEvents += 1 } }
             for identifier in self.identifiers() {
-                self.withClient(identifier) { client in self.send(event, message, to: &client, charged: 0) }
+                self.withClient(identifier) { client in
+                    guard client.session.events.contains(event) else { return nil }
+                    if isLog, client.backlog.octets > ViciServer.logOctets {
+                        self.count { $0.droppedLogLines += 1 }
+                        return nil
+                    }
+                    self.enqueue(octets, to: &client)
+                    return client.backlog.octets > ViciServer.queueOctets ? .overflowed : nil
+                }
             }
         }
     }
@@ -243,7 +253,7 @@ extension ViciServer {
         let departure = state.withLock { state -> Departure? in
             guard var client = state.clients.removeValue(forKey: identifier) else { return nil }
             let events = client.session.events
-            let departure = body(&client) ?? advance(&client, request: &request)
+            let departure = body(&client) ?? advance(identifier, &client, request: &request)
             hasUnregistered = !events.isSubset(of: client.session.events)
             guard let departure else {
                 state.clients[identifier] = client
@@ -276,15 +286,30 @@ extension ViciServer {
         }
     }
 
+    private func giveTurn(to identifier: UInt64) {
+        queue.async { [weak self] in
+            self?.withClient(identifier) { client in
+                client.hasTurn = false
+                return nil
+            }
+        }
+    }
+
     private func advance(
+        _ identifier: UInt64,
         _ client: inout Client,
         request: inout (command: String, message: ViciMessage, backlog: Backlog)?
     ) -> Departure? {
         while true {
             if let departure = continueSeries(&client) ?? flush(&client) { return departure }
-            // A series that waits for room goes on when the socket took some.
-            guard client.series == nil || client.output.octets < ViciServer.lowWaterOctets else { break }
-            if client.series != nil { continue }
+            // A series that waits for room goes on when the socket took some, any other in its next turn.
+            if client.series != nil {
+                if client.output.octets < ViciServer.lowWaterOctets, !client.hasTurn {
+                    client.hasTurn = true
+                    giveTurn(to: identifier)
+                }
+                break
+            }
             guard let input = client.session.next() else { break }
             do throws(WireError) {
                 switch input {
@@ -329,13 +354,17 @@ extension ViciServer {
 
     private func continueSeries(_ client: inout Client) -> Departure? {
         guard var series = client.series else { return nil }
-        while series.next < series.count, client.output.octets < ViciServer.lowWaterOctets {
-            let message = series.make(series.next)
-            series.next += 1
-            if let message { _ = send(series.event, message, to: &client, charged: 0) }
+        // Unheard, nothing of it needs to be made.
+        guard client.session.events.contains(series.event) else {
+            client.series = nil
+            return answer(series.answer, to: &client, charged: 0)
         }
-        client.series = series.next < series.count ? series : nil
-        return client.series == nil ? answer(series.answer, to: &client, charged: 0) : nil
+        let room = min(ViciServer.sliceOctets, ViciServer.lowWaterOctets - client.output.octets)
+        let (frames, failures) = series.slice(room: room)
+        for frame in frames { enqueue(frame, to: &client) }
+        if failures > 0 { count { $0.droppedEvents += failures } }
+        client.series = series.isOver ? nil : series
+        return series.isOver ? answer(series.answer, to: &client, charged: 0) : nil
     }
 
     /// Appends an octet string that was counted with `charged` octets when it was given to the server.
@@ -432,7 +461,7 @@ extension ViciServer {
             streamAll: { event, count, make, last in
                 answer.give {
                 } body: { client in
-                    client.series = Series(event: event, count: count, make: make, answer: last)
+                    client.series = ViciSeries(event: event, count: count, make: make, answer: last)
                     return nil
                 }
             }
@@ -464,27 +493,5 @@ extension ViciServer {
                 return octets == nil ? .malformed : nil
             }
         }
-    }
-}
-
-/// A count of octets that wait, from any queue.
-private final class Backlog: Sendable {
-    private let value = Atomic(0)
-    private let isOverflowed = Atomic(false)
-
-    var octets: Int { value.load(ordering: .relaxed) }
-
-    func add(_ count: Int) { value.wrappingAdd(count, ordering: .relaxed) }
-
-    func remove(_ count: Int) { value.wrappingSubtract(count, ordering: .relaxed) }
-
-    /// Marks that the bound was exceeded; true the first time.
-    func overflow() -> Bool { !isOverflowed.exchange(true, ordering: .relaxed) }
-
-    /// Adds `count` unless the sum would exceed `limit`.
-    func add(_ count: Int, limit: Int) -> Bool {
-        guard octets + count <= limit else { return false }
-        add(count)
-        return true
     }
 }

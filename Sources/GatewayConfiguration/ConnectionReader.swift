@@ -59,7 +59,7 @@ struct ConnectionReader {
         let start = startMode(for: site)
         let key = sharedKey()
         let addresses = reader.list("addresses", ScalarText.address) ?? context.gateway.outerAddresses
-        let identity = reader.value("local-id", ScalarText.identity) ?? context.gateway.identity
+        let identity = reader.value("local-id", ScalarText.ownIdentity) ?? context.gateway.identity
         let remoteIdentity = reader.value("remote-id", ScalarText.identity)
         let ike =
             proposals("ike-proposals", .ike, in: reader) ?? policy?.ike?.proposals ?? DefaultProposals.ike
@@ -78,7 +78,7 @@ struct ConnectionReader {
             remoteAddress: site.site.address,
             localIdentity: identity,
             remoteIdentity: remoteIdentity,
-            sharedKey: key,
+            sharedKeys: SharedKeyring(key),
             proposals: ike,
             tunnels: tunnels,
             forcesEncapsulation: encap,

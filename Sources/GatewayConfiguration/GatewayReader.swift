@@ -41,7 +41,7 @@ struct GatewayReader {
         gateway.name = reader.value("name", ScalarText.gatewayName) ?? gateway.name
         gateway.outerAddresses = addresses()
         gateway.networks = networks.map { $0.value }
-        gateway.identity = reader.value("identity", ScalarText.identity)
+        gateway.identity = reader.value("identity", ScalarText.ownIdentity)
         gateway.interfaceName = reader.value("interface", ScalarText.interfaceName) ?? gateway.interfaceName
         gateway.mark = reader.value("mark", ScalarText.unsigned32) ?? gateway.mark
         gateway.routingTable = reader.value("routing-table", Self.table) ?? gateway.routingTable

@@ -207,6 +207,15 @@ enum ScalarText {
         return identity
     }
 
+    /// An identity of ours, which cannot be a pattern.
+    static func ownIdentity(_ text: String) throws(Refusal) -> Identity {
+        let identity = try identity(text)
+        guard !identity.isPattern else {
+            throw Refusal("\(quoted(text)) stands for many names; accepted: one identity")
+        }
+        return identity
+    }
+
     /// One of `words`; the nearest one is proposed.
     static func choice<Value>(_ text: String, _ words: [(word: String, value: Value)]) throws(Refusal)
         -> Value

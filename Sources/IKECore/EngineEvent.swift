@@ -81,6 +81,8 @@ public enum EngineEvent: Sendable {
     case ikeUp(IKESASnapshot)
     /// An established IKE_SA ended.
     case ikeDown(IKESASnapshot, cause: DownCause)
+    /// The peer of an IKE_SA speaks from another address or port, to which the IKE_SA moved.
+    case ikeMoved(IKESASnapshot)
     /// A CHILD_SA is installed.
     case childUp(IKESASnapshot, ChildSASnapshot)
     /// A CHILD_SA ended.
@@ -143,12 +145,16 @@ public struct IKESASnapshot: Sendable {
     public var proposal: Proposal?
     /// What NAT detection found.
     public var nat: NATDetection
+    /// We pretend to be behind a NAT, so that ESP travels in UDP.
+    public var forcesEncapsulation = false
     /// When it was established.
     public var establishedAt: Instant?
     /// When we begin to replace it; nil when we do not.
     public var rekeyAt: Instant?
     /// When it ends whatever comes.
     public var expiresAt: Instant?
+    /// When a new IKE_SA with a new proof of identity begins to replace it; nil is never.
+    public var reauthAt: Instant?
     /// Its CHILD_SAs.
     public var children: [ChildSASnapshot]
 

@@ -35,6 +35,8 @@ public enum EngineInput: Sendable {
     case initiate(connection: String, tunnel: String, local: Endpoint, remote: Endpoint)
     /// Delete an IKE_SA and its CHILD_SAs, telling the peer.
     case terminateIKE(id: UInt32, cause: DownCause)
+    /// End an IKE_SA without waiting for the peer's answer; it is told if it was not yet.
+    case destroyIKE(id: UInt32, cause: DownCause)
     /// Delete one CHILD_SA, telling the peer.
     case terminateChild(id: UInt32, cause: DownCause)
     /// Replace an IKE_SA by a new one now (RFC 7296 §2.18).

@@ -1,6 +1,7 @@
 import Cryptography
 import IKECore
 import IKEMessages
+import IPPackets
 import IPsecTypes
 import Policy
 import Primitives
@@ -73,10 +74,12 @@ enum ChildNegotiation {
     /// Chooses a tunnel, a proposal and selectors for an initiator's offer; `spi` is asked for once all fits.
     ///
     /// - Parameter tunnels: those that come into question: all of a connection, or the one that is rekeyed.
+    /// - Parameter path: the outer addresses in use, for dynamic selectors.
     static func answer(
         _ payloads: [Payload],
         connection: ConnectionPolicy,
         tunnels: [TunnelPolicy],
+        path: (local: IPAddress, remote: IPAddress),
         keyExchange: KeyExchangeRule,
         spi: () -> SPI
     ) -> Result<Agreement, DownCause> {
@@ -84,16 +87,7 @@ enum ChildNegotiation {
             let theirs = payloads.initiatorSelectors?.selectors,
             let ours = payloads.responderSelectors?.selectors
         else { return .failure(.protocolError("its request lacks what a CHILD_SA needs")) }
-        var best: (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])?
-        for tunnel in tunnels {
-            let local = SelectorNarrowing.narrow(ours, to: tunnel.local)
-            let remote = SelectorNarrowing.narrow(theirs, to: tunnel.remote)
-            guard !local.isEmpty, !remote.isEmpty else { continue }
-            let isExact = Set(local) == Set(ours) && Set(remote) == Set(theirs)
-            if best == nil || isExact { best = (tunnel, local, remote) }
-            if isExact { break }
-        }
-        guard let (tunnel, local, remote) = best else {
+        guard let (tunnel, local, remote) = choose(from: tunnels, ours: ours, theirs: theirs, path) else {
             return .failure(selectorRefusal(ours: ours, theirs: theirs, connection))
         }
         do throws(ProposalRefusal) {
@@ -127,14 +121,43 @@ enum ChildNegotiation {
         }
     }
 
+    /// True when a request asks for no CHILD_SA, or one of `tunnels` has traffic in common with what it asks for.
+    static func fits(
+        _ payloads: [Payload],
+        _ tunnels: [TunnelPolicy],
+        path: (local: IPAddress, remote: IPAddress)
+    ) -> Bool {
+        guard payloads.securityAssociation != nil, let theirs = payloads.initiatorSelectors?.selectors,
+            let ours = payloads.responderSelectors?.selectors
+        else { return true }
+        return choose(from: tunnels, ours: ours, theirs: theirs, path) != nil
+    }
+
+    /// The first tunnel that has traffic in common with an offer, or one that has all of it.
+    private static func choose(
+        from tunnels: [TunnelPolicy],
+        ours: [TrafficSelector],
+        theirs: [TrafficSelector],
+        _ path: (local: IPAddress, remote: IPAddress)
+    ) -> (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])? {
+        var best: (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])?
+        for tunnel in tunnels {
+            let local = SelectorNarrowing.narrow(ours, to: tunnel.local(at: path.local))
+            let remote = SelectorNarrowing.narrow(theirs, to: tunnel.remote(at: path.remote))
+            guard !local.isEmpty, !remote.isEmpty else { continue }
+            let isExact = Set(local) == Set(ours) && Set(remote) == Set(theirs)
+            if best == nil || isExact { best = (tunnel, local, remote) }
+            if isExact { break }
+        }
+        return best
+    }
+
     private static func selectorRefusal(
         ours: [TrafficSelector],
         theirs: [TrafficSelector],
         _ connection: ConnectionPolicy
     ) -> DownCause {
-        let accepted = connection.tunnels.prefix(8).map { tunnel in
-            "\(InitiatorAttempt.text(tunnel.local)) === \(InitiatorAttempt.text(tunnel.remote))"
-        }
+        let accepted = connection.tunnels.prefix(8).map { $0.selectorText }
         return .tsUnacceptable(
             offered: "\(InitiatorAttempt.text(ours)) === \(InitiatorAttempt.text(theirs))",
             accepted: accepted.joined(separator: " or "),
@@ -158,8 +181,7 @@ enum ChildNegotiation {
             "it accepts none of \(tunnel.proposals.map { $0.description }.joined(separator: " ")); if the tunnel came up "
                 + "at first, PFS differs: compare the groups (\(connection.origin(of: "esp-proposals")))"
         case .tsUnacceptable:
-            "it accepts no part of \(InitiatorAttempt.text(tunnel.local)) === "
-                + "\(InitiatorAttempt.text(tunnel.remote)) (\(tunnel.origin))"
+            "it accepts no part of \(tunnel.selectorText) (\(tunnel.origin))"
         case .noAdditionalSAs: "it makes no more CHILD_SAs in this IKE_SA"
         case .temporaryFailure: "it is busy with a rekey or a deletion of its own"
         case .childSANotFound: "it does not have that CHILD_SA any more"

@@ -16,6 +16,14 @@ struct EngineContext {
     var policies = PolicyTable([])
     var halfOpen: HalfOpenTable
     var drops: [IKEDropReason: UInt64] = [:]
+    /// How many datagrams were dropped, whatever the reason.
+    private(set) var dropped: UInt64 = 0
+    /// Messages and rekeys.
+    var counters = IKECounters()
+    /// Messages of the IKE_SA at hand that were sent and are not in `counters` yet.
+    var sent: [IKECounter] = []
+    /// IKE_SAs that changed since the last look, by number; nil for those that are gone.
+    var changes: [UInt32: IKESPI?] = [:]
     /// Identities whose other IKE_SAs are obsolete since a peer said INITIAL_CONTACT.
     var initialContacts: [InitialContact] = []
     /// IKE_SAs that replace others and wait to be entered.
@@ -30,6 +38,10 @@ struct EngineContext {
     var retired: [RetiredChild] = []
     /// Answers to strangers, one every tenth of a second.
     var nextUnknownSPIReply: Instant = .zero
+    /// Which IKE_SAs are there between which identities.
+    var contacts = Contacts()
+    /// New IKE_SAs whose peers shall have no other (unique = replace).
+    var supersessions: [IKESPI] = []
     /// How many IKE_SAs of a connection are established.
     var establishedCounts: [String: Int] = [:]
 
@@ -57,8 +69,7 @@ struct EngineContext {
 
     /// A peer that has no other IKE_SA than `keep` (RFC 7296 §2.4).
     struct InitialContact {
-        let connection: String
-        let identity: Identity
+        let pair: Contacts.Pair
         let keep: IKESPI
         /// When the peer began to make it: what came up later it could not know of.
         let since: Instant
@@ -72,9 +83,39 @@ struct EngineContext {
 
     mutating func emit(_ output: EngineOutput) { outputs.append(output) }
 
-    mutating func report(_ event: EngineEvent) { outputs.append(.event(event)) }
+    /// Sends a message for the first time; retransmissions are no more than an output.
+    mutating func send(_ datagram: IKEDatagram) {
+        if let counter = IKECounter(message: datagram.octets, isOutgoing: true) { sent.append(counter) }
+        emit(.transmit(datagram))
+    }
 
-    mutating func count(_ reason: IKEDropReason) { drops[reason, default: 0] &+= 1 }
+    mutating func report(_ event: EngineEvent) {
+        switch event {
+        case .ikeRekeyed(let old, let new):
+            counters.count(new.isInitiator ? .ikeRekeyInitiated : .ikeRekeyAnswered, of: old.connection)
+        case .childRekeyed(let ike, _, _): counters.count(.childRekey, of: ike.connection)
+        case .ikeUp, .ikeDown, .ikeMoved, .childUp, .childDown, .attemptFailed, .childFailed, .rekeyFailed,
+            .pathProbed, .progress:
+            break
+        }
+        outputs.append(.event(event))
+    }
+
+    mutating func count(_ reason: IKEDropReason) {
+        drops[reason, default: 0] &+= 1
+        dropped &+= 1
+        switch reason {
+        case .malformed, .version, .criticalPayload: counters.count(.invalid, of: nil)
+        case .unknownSPI: counters.count(.invalidSPI, of: nil)
+        case .notAuthentic, .messageID, .unexpected, .noConnection, .cookie, .halfOpenEvicted, .limit: break
+        }
+    }
+
+    /// Enters what was sent since the last call.
+    mutating func settleCounters(of connection: String?) {
+        for counter in sent { counters.count(counter, of: connection) }
+        sent.removeAll(keepingCapacity: true)
+    }
 
     mutating func newID() -> UInt32 {
         lastID &+= 1
@@ -139,15 +180,17 @@ struct PolicyTable {
 
     subscript(name: String) -> ConnectionPolicy? { byName[name].map { connections[$0] } }
 
-    /// Connections for a peer at `remote` that speaks to `local`: those that name its address come first, then
-    /// those that name a network around it.
+    /// Connections for a peer at `remote` that speaks to `local`: those that name the addresses most precisely come
+    /// first, the precision of both ends together, then that of the peer's, then the order of configuration.
     func candidates(local: IPAddress, remote: IPAddress) -> [ConnectionPolicy] {
-        let fitting = connections.filter { connection in
-            connection.remoteAddress.permits(remote)
-                && (connection.localAddresses.isEmpty || connection.localAddresses.contains(local))
+        var ranked: [(both: Int, theirs: Int, index: Int)] = []
+        for (index, connection) in connections.enumerated() {
+            guard let theirs = connection.remoteAddress.precision(for: remote),
+                connection.localAddresses.isEmpty || connection.localAddresses.contains(local)
+            else { continue }
+            ranked.append((theirs + (connection.localAddresses.isEmpty ? 1 : 129), theirs, index))
         }
-        let exact = fitting.filter { $0.remoteAddress.names(remote) }
-        let others = fitting.filter { !$0.remoteAddress.names(remote) }
-        return exact + others.filter { $0.remoteAddress != .any } + others.filter { $0.remoteAddress == .any }
+        ranked.sort { ($1.both, $1.theirs, $0.index) < ($0.both, $0.theirs, $1.index) }
+        return ranked.map { connections[$0.index] }
     }
 }

@@ -10,11 +10,14 @@ extension Established {
     // MARK: - The request
 
     /// What we offer for a tunnel without a CHILD_SA; nil if it has one by now.
-    func offerNewChild(_ name: String, _ context: inout EngineContext) -> OwnExchange.Offer? {
+    func offerNewChild(_ name: String, _ common: SACommon, _ context: inout EngineContext) -> OwnExchange
+        .Offer?
+    {
         guard let tunnel = connection.tunnels.first(where: { $0.name == name }),
             current(of: name) == nil
         else { return nil }
-        return offer(tunnel, tunnel.local, tunnel.remote, after: nil, &context)
+        let (local, remote) = common.addresses
+        return offer(tunnel, tunnel.local(at: local), tunnel.remote(at: remote), after: nil, &context)
     }
 
     /// What we offer in place of a CHILD_SA; nil if it needs no replacement any more.
@@ -24,8 +27,9 @@ extension Established {
         else { return nil }
         // RFC 7296 §2.9.2: not narrower than what is in use. To what the peer chose among our selectors it may
         // choose differently now; its own ones, which we narrowed, are offered as they are in use.
-        let local = child.isOurs ? tunnel.local : child.snapshot.localSelectors
-        let remote = child.isOurs ? tunnel.remote : child.snapshot.remoteSelectors
+        let pinned = tunnel.pinned(to: child.snapshot)
+        let local = child.isOurs ? pinned.local : child.snapshot.localSelectors
+        let remote = child.isOurs ? pinned.remote : child.snapshot.remoteSelectors
         return offer(tunnel, local, remote, after: child.snapshot.proposal, &context)
     }
 

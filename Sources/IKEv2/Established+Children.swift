@@ -127,6 +127,7 @@ extension Established {
             payloads,
             connection: connection,
             tunnels: connection.tunnels,
+            path: common.addresses,
             keyExchange: .none
         ) { context.newInboundSPI() }
         switch answer {

@@ -73,7 +73,7 @@ extension Established {
         guard !(isIKE ? Collisions.postponesIKERekey(own) : Collisions.postponesChild(own)) else {
             return refuse(NotifyPayload(.temporaryFailure), &self, &context)
         }
-        switch isIKE ? judgeIKERekey(offered, payloads) : judgeChild(payloads, &context) {
+        switch isIKE ? judgeIKERekey(offered, payloads) : judgeChild(payloads, common, &context) {
         case .failure(let refusal):
             if let cause = refusal.cause {
                 context.report(.childFailed(snapshot(common), tunnel: nil, cause: cause))
@@ -110,6 +110,7 @@ extension Established {
 
     private func judgeChild(
         _ payloads: [Payload],
+        _ common: SACommon,
         _ context: inout EngineContext
     ) -> Result<PendingAnswer.Subject, Refusal> {
         var tunnels = connection.tunnels
@@ -118,7 +119,9 @@ extension Established {
             switch rekeyed(rekey) {
             case .failure(let refusal): return .failure(refusal)
             case .success(let old):
-                tunnels.removeAll { $0.name != old.snapshot.tunnel }
+                tunnels = tunnels.filter { $0.name == old.snapshot.tunnel }.map {
+                    $0.pinned(to: old.snapshot)
+                }
                 rekeys = old.id
             }
         }
@@ -129,6 +132,7 @@ extension Established {
             payloads,
             connection: connection,
             tunnels: tunnels,
+            path: common.addresses,
             keyExchange: .negotiated
         ) { context.newInboundSPI() }
         switch answer {

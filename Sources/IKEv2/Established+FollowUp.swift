@@ -129,7 +129,7 @@ extension Established {
         )
         nextRequestID += 1
         lastOutbound = context.now
-        context.emit(.transmit(common.datagram(octets)))
+        context.send(common.datagram(octets))
         return .stay
     }
 

@@ -19,6 +19,7 @@ extension Established {
         consider(abandonedAt)
         consider(rekeyDue)
         consider(replacementDue)
+        consider(reauthenticationDue)
         for child in children {
             consider(child.abandonedAt)
             if child.role != .deleting { consider(child.snapshot.expiresAt) }
@@ -96,6 +97,11 @@ extension Established {
         return expiresAt.advanced(by: .zero - Self.replacementLead(establishedAt, expiresAt))
     }
 
+    private var reauthenticationDue: Instant? { isWorking ? reauthAt : nil }
+
+    /// How long a new IKE_SA that shall take over may take before another one is tried.
+    private static let reauthenticationPatience = Duration.seconds(60)
+
     /// Make before break: begins a new IKE_SA, of which this one is a duplicate once it is up.
     ///
     /// A peer that refuses a rekey would refuse a further CHILD_SA too, but not a new IKE_SA, in whose IKE_AUTH there is
@@ -107,14 +113,22 @@ extension Established {
             isReplacementAsked = true
             tunnels = children.filter { $0.isCurrent }.map { $0.snapshot.tunnel }
         }
+        if let due = reauthenticationDue, due <= context.now {
+            isReauthenticating = true
+            reauthAt = context.now.advanced(by: Self.reauthenticationPatience)
+            tunnels = children.filter { $0.isCurrent }.map { $0.snapshot.tunnel }
+        }
         for index in children.indices {
             guard let due = children[index].replacementDue, due <= context.now else { continue }
             children[index].isReplacementAsked = true
-            tunnels.append(children[index].snapshot.tunnel)
+            if !tunnels.contains(children[index].snapshot.tunnel) {
+                tunnels.append(children[index].snapshot.tunnel)
+            }
         }
-        guard connection.remoteAddress.canInitiate, let first = tunnels.first else { return }
-        context.needsFreshIKE.insert(EngineContext.Tunnel(connection: connection.name, name: first))
+        // Where the peer is now is known, whatever is configured: who may be anywhere is asked there.
+        guard connection.remoteAddress.canInitiate || isReauthenticating else { return }
         for tunnel in tunnels {
+            context.needsFreshIKE.insert(EngineContext.Tunnel(connection: connection.name, name: tunnel))
             context.replacements.append(
                 EngineContext.Replacement(
                     connection: connection.name,

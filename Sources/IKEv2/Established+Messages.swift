@@ -120,7 +120,7 @@ extension Established {
         guard remote != common.remote else { return }
         common.remote = remote
         for child in children { context.emit(.move(childID: child.snapshot.id, remote: remote)) }
-        context.report(.progress(connection: connection.name, text: "the peer's address is now \(remote)"))
+        context.report(.ikeMoved(snapshot(common)))
     }
 
     /// Authentic but unreadable: RFC 7296 §2.21.3, INVALID_SYNTAX ends this IKE_SA and no other.

@@ -197,6 +197,9 @@ extension Established {
         )
         state.awaitsHandover = true
         state.isKnownToPeer = next.isInitiator
+        // A rekey proves nothing anew.
+        state.reauthAt = reauthAt
+        state.isReauthenticating = isReauthenticating
         context.successors.append(IKESA(common: next, state: .established(state)))
     }
 

@@ -34,7 +34,7 @@ extension Established {
                 waiting.prepend(task)
                 return .stay
             }
-            guard let (payloads, offer) = prepare(task, &context) else {
+            guard let (payloads, offer) = prepare(task, common, &context) else {
                 // Never due again: a deadline that stays in the past would be served without end.
                 postpone(task, until: nil)
                 continue
@@ -50,7 +50,11 @@ extension Established {
     }
 
     /// What a request holds, or nil if there is no reason for it any more.
-    private mutating func prepare(_ task: OwnExchange.Task, _ context: inout EngineContext) -> (
+    private mutating func prepare(
+        _ task: OwnExchange.Task,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> (
         [Payload], OwnExchange.Offer?
     )? {
         switch task {
@@ -59,7 +63,7 @@ extension Established {
         case .invalidSPI(let spi): return ([.notify(NotifyPayload(.invalidSPI, data: spi.octets))], nil)
         case .deleteChildren(let spis): return ([.delete(.esp(spis))], nil)
         case .deleteIKE: return ([.delete(.ike)], nil)
-        case .createChild(let tunnel): return offerNewChild(tunnel, &context).map { ([], $0) }
+        case .createChild(let tunnel): return offerNewChild(tunnel, common, &context).map { ([], $0) }
         case .rekeyChild(let id): return offerChildRekey(id, &context).map { ([], $0) }
         case .rekeyIKE: return offerIKERekey(&context).map { ([], $0) }
         }
@@ -99,7 +103,7 @@ extension Established {
         lastOutbound = context.now
         var datagram = common.datagram(octets)
         if case .probePath = task { datagram.forbidsFragmentation = true }
-        context.emit(.transmit(datagram))
+        context.send(datagram)
         return .stay
     }
 

@@ -59,6 +59,10 @@ struct Established {
     var rekeyAt: Instant?
     /// When it ends whatever comes.
     let expiresAt: Instant?
+    /// When a new IKE_SA with a new proof of identity begins to replace it.
+    var reauthAt: Instant?
+    /// A new IKE_SA is being made, or is there, to take its place.
+    var isReauthenticating = false
     /// Rekeys of it that failed in a row.
     var failures = 0
     /// A new IKE_SA was asked for, because rekeys fail.
@@ -99,6 +103,10 @@ struct Established {
         establishedAt = now
         rekeyAt = connection.lifetime.rekeyInstant(from: now, fraction: context.entropy.fraction())
         expiresAt = connection.lifetime.expiry(from: now)
+        if let age = connection.reauthentication {
+            let jitter = min(connection.lifetime.jitter, age) * context.entropy.fraction()
+            reauthAt = now.advanced(by: max(age - jitter, .seconds(1)))
+        }
         lastInbound = now
         lastOutbound = now
     }
@@ -112,9 +120,11 @@ struct Established {
         snapshot.remoteIdentity = peer.identity
         snapshot.proposal = channel.suite.proposal
         snapshot.nat = nat
+        snapshot.forcesEncapsulation = connection.forcesEncapsulation
         snapshot.establishedAt = establishedAt
         snapshot.rekeyAt = closing == nil ? rekeyAt : nil
         snapshot.expiresAt = expiresAt
+        snapshot.reauthAt = closing == nil ? reauthAt : nil
         snapshot.children = children.filter { $0.isCurrent }.map { $0.snapshot }
         return snapshot
     }
@@ -151,9 +161,7 @@ struct Established {
         }
         cached = CachedResponse(to: datagram.octets, octets)
         lastOutbound = context.now
-        context.emit(
-            .transmit(IKEDatagram(octets: octets, local: datagram.local, remote: datagram.remote))
-        )
+        context.send(IKEDatagram(octets: octets, local: datagram.local, remote: datagram.remote))
         return .move(.established(self))
     }
 

@@ -48,10 +48,22 @@ extension IKEv2Engine {
             return attempt.fail(.noConnection("no proposal names a key exchange group"), common, &context)
         }
         sas[spi] = IKESA(common: common, state: .initiatorGenerating(InitiatorGenerating(attempt: attempt)))
+        context.changes[common.id] = .some(spi)
         _ = context.compute(.generateKeyPair(group), for: common)
     }
 
+    /// Tells the peer and closes at once: nobody waits for an answer that may never come.
+    mutating func destroyIKE(_ id: UInt32, _ cause: DownCause) {
+        updateIKE(id) { sa, context in sa.terminate(cause, &context) }
+        updateIKE(id) { sa, context in
+            sa.withEstablished(&context) { state, common, context in state.close(cause, common, &context) }
+        }
+    }
+
     mutating func noteActivity(_ children: [UInt32: Instant]) {
+        // Nothing of it is seen in a snapshot: told of all IKE_SAs once a second, it would hide what is news.
+        let changes = context.changes
+        defer { context.changes = changes }
         for spi in sas.keys.sorted() {
             update(spi) { sa, context in
                 sa.withEstablished(&context) { state, _, _ in
@@ -80,12 +92,12 @@ extension IKEv2Engine {
     /// Makes the CHILD_SA in the IKE_SA that is there or being made; false if there is none for it.
     private mutating func carry(_ tunnel: TunnelPolicy, of connection: ConnectionPolicy) -> Bool {
         let name = EngineContext.Tunnel(connection: connection.name, name: tunnel.name)
-        guard context.needsFreshIKE.remove(name) == nil else { return false }
+        let needsFresh = context.needsFreshIKE.remove(name) != nil
         let mine = sas.values.filter { $0.connectionName == connection.name }.sorted {
             $0.common.id > $1.common.id
         }
         let usable = mine.first { sa in
-            guard case .established(let state) = sa.state else { return false }
+            guard !needsFresh, case .established(let state) = sa.state else { return false }
             return state.closing == nil && state.successor == nil && !state.awaitsHandover
         }
         if let usable {

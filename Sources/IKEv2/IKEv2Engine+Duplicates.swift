@@ -9,6 +9,8 @@ struct Duplicate {
     let loser: IKESPI
     let winner: IKESPI
     let dueAt: Instant
+    /// It goes even if the other one does not carry all that it does.
+    var isForced = false
 }
 
 /// Both ends may begin at once, and then have two IKE_SAs with the same tunnels; they settle to one.
@@ -26,15 +28,19 @@ extension IKEv2Engine {
         guard case .established(let new) = sa.state, !new.awaitsHandover else { return }
         for other in sas.values where other.common.localSPI != sa.common.localSPI {
             guard Self.isSamePeer(sa, other), case .established(let old) = other.state else { continue }
+            guard !mayHaveSeveral(sa, other) else { continue }
             let isSimultaneous =
-                old.establishedAt.duration(to: new.establishedAt) < Self.simultaneity
+                !old.isReauthenticating
+                && old.establishedAt.duration(to: new.establishedAt) < Self.simultaneity
             let newLoses = isSimultaneous && new.lowestNonce.lexicographicallyPrecedes(old.lowestNonce)
             let (loser, winner) = newLoses ? (sa, other) : (other, sa)
             duplicates.append(
                 Duplicate(
                     loser: loser.common.localSPI,
                     winner: winner.common.localSPI,
-                    dueAt: context.now.advanced(by: Self.grace(loser))
+                    dueAt: context.now.advanced(
+                        by: old.isReauthenticating ? Self.ownGrace : Self.grace(loser)
+                    )
                 )
             )
         }
@@ -46,6 +52,37 @@ extension IKEv2Engine {
         for child in context.retired where child.until <= now { Established.remove(child.snapshot, &context) }
         context.retired.removeAll { $0.until <= now }
     }
+
+    /// True for peers that strongSwan would leave both, as unique = no says.
+    ///
+    /// Who shares an identity with others, or begins anew, has a reason. What we began ourselves is settled all the same.
+    private func mayHaveSeveral(_ left: IKESA, _ right: IKESA) -> Bool {
+        guard case .established(let state) = left.state else { return false }
+        switch state.connection.uniqueness {
+        case .never: return true
+        case .no: return state.connection.isFromVici && !left.common.isInitiator && !right.common.isInitiator
+        case .keep, .replace: return false
+        }
+    }
+
+    /// A peer made a new IKE_SA, and shall have no other (unique = replace): one from another place ends now, one from
+    /// the same place may be about to be replaced by it and gets a moment, as in strongSwan.
+    mutating func applySupersessions() {
+        while let keep = context.supersessions.popLast() {
+            guard let contact = context.contacts[keep] else { continue }
+            for (spi, remote) in context.contacts.established(contact.pair, of: contact.connection)
+            where spi != keep {
+                if remote == contact.remote {
+                    let dueAt = context.now.advanced(by: Self.replacementGrace)
+                    duplicates.append(Duplicate(loser: spi, winner: keep, dueAt: dueAt, isForced: true))
+                } else {
+                    update(spi) { sa, context in sa.terminate(.duplicate, &context) }
+                }
+            }
+        }
+    }
+
+    private static let replacementGrace = Duration.seconds(10)
 
     private static func grace(_ loser: IKESA) -> Duration { loser.common.isInitiator ? ownGrace : peerGrace }
 
@@ -77,7 +114,18 @@ extension IKEv2Engine {
                 case .established(let kept) = winner.state, lost.successor == nil, lost.closing == nil
             else { continue }
             let (missing, extra) = Self.compare(lost, kept)
-            guard !missing else {
+            if missing, lost.isReauthenticating {
+                // Its tunnels come up one by one; should they not, its lifetime ends it.
+                duplicates.append(
+                    Duplicate(
+                        loser: duplicate.loser,
+                        winner: duplicate.winner,
+                        dueAt: context.now.advanced(by: Self.ownGrace)
+                    )
+                )
+                continue
+            }
+            guard !missing || duplicate.isForced else {
                 // Its tunnels may still be coming up; if they do not, and it has all of the other one's, it stays.
                 duplicates.append(
                     Duplicate(
@@ -117,7 +165,8 @@ extension IKEv2Engine {
             duplicates[index] = Duplicate(
                 loser: duplicate.loser == old ? new : duplicate.loser,
                 winner: duplicate.winner == old ? new : duplicate.winner,
-                dueAt: duplicate.dueAt
+                dueAt: duplicate.dueAt,
+                isForced: duplicate.isForced
             )
         }
     }

@@ -34,12 +34,33 @@ public struct IKEv2Engine {
     /// Datagrams dropped, by reason.
     public var drops: [IKEDropReason: UInt64] { context.drops }
 
+    /// IKE_SAs, those included that are over and only answer retransmissions.
+    public var count: Int { sas.count }
+
     /// Half-open IKE_SAs as responder.
     public var halfOpenCount: Int { context.halfOpen.count }
 
     /// All IKE_SAs, by age.
     public var snapshots: [IKESASnapshot] {
         sas.values.compactMap { $0.snapshot() }.sorted { $0.id < $1.id }
+    }
+
+    /// Messages and rekeys, as `get-counters` tells them.
+    public var counters: IKECounters { context.counters }
+
+    /// Sets counters back: all connections' own, one connection's, or the sum.
+    public mutating func resetCounters(of connection: String?, allConnections: Bool) {
+        if allConnections { context.counters.resetConnections() } else { context.counters.reset(connection) }
+    }
+
+    /// The IKE_SAs that changed since the last call, each with its snapshot; nil for those that are gone.
+    ///
+    /// The first call tells all of them.
+    public mutating func takeChanges() -> [(id: UInt32, snapshot: IKESASnapshot?)] {
+        guard !context.changes.isEmpty else { return [] }
+        let changes = context.changes
+        context.changes.removeAll(keepingCapacity: true)
+        return changes.map { id, spi in (id, spi.flatMap { sas[$0]?.snapshot() }) }
     }
 
     /// The next thing to be done, or nil.
@@ -61,13 +82,17 @@ public struct IKEv2Engine {
             initiate(connection, tunnel, local, remote)
         case .terminateIKE(let id, let cause):
             updateIKE(id) { sa, context in sa.terminate(cause, &context) }
+        case .destroyIKE(let id, let cause): destroyIKE(id, cause)
         case .terminateChild(let id, let cause):
             updateOwner(ofChild: id) { state, common, context in
                 state.terminateChild(id, cause, common, &context)
             }
         case .rekeyIKE, .rekeyChild, .childNearLimit, .checkLiveness, .probePath, .firstInbound, .unknownESP:
             maintain(input)
-        case .setPolicies(let connections): context.policies = PolicyTable(connections)
+        case .setPolicies(let connections):
+            let policies = PolicyTable(connections)
+            context.policies = policies
+            context.counters.keep { policies[$0] != nil }
         case .activity(let children): noteActivity(children)
         case .childMoved(let id, let remote):
             updateOwner(ofChild: id) { state, common, context in
@@ -103,7 +128,16 @@ public struct IKEv2Engine {
             context.count(.malformed)
             return
         }
+        let name = sa.connectionName
+        let dropped = context.dropped
         update(spi) { sa, context in sa.handle(message, datagram, &context) }
+        guard context.dropped == dropped else { return }
+        countReceived(datagram, of: name)
+    }
+
+    private mutating func countReceived(_ datagram: IKEDatagram, of connection: String?) {
+        guard let counter = IKECounter(message: datagram.octets, isOutgoing: false) else { return }
+        context.counters.count(counter, of: connection)
     }
 
     /// Both SPIs and the I flag must fit; the peer's SPI is not known before its first message.
@@ -184,6 +218,7 @@ public struct IKEv2Engine {
         case .admit:
             break
         }
+        countReceived(datagram, of: nil)
         judge(payloads, message, datagram)
     }
 
@@ -236,6 +271,7 @@ public struct IKEv2Engine {
         )
         context.halfOpen.insert(spi, initiatorSPI: header.initiatorSPI, remote: datagram.remote)
         sas[spi] = IKESA(common: common, state: .responderComputing(state))
+        context.changes[common.id] = .some(spi)
         _ = context.compute(.answer(group, peer: peerValue), for: common)
     }
 
@@ -251,9 +287,8 @@ public struct IKEv2Engine {
 
     private mutating func send(_ payloads: [Payload], header: IKEHeader, to datagram: IKEDatagram) {
         guard let octets = try? IKEMessage(header: header, payloads: payloads).encoded() else { return }
-        context.emit(
-            .transmit(IKEDatagram(octets: octets, local: datagram.local, remote: datagram.remote))
-        )
+        context.send(IKEDatagram(octets: octets, local: datagram.local, remote: datagram.remote))
+        context.settleCounters(of: nil)
     }
 
     // MARK: - Registry
@@ -263,6 +298,7 @@ public struct IKEv2Engine {
         guard var sa = sas.removeValue(forKey: spi) else { return }
         let wasHalfOpen = sa.isHalfOpen
         let before = Self.establishedName(sa)
+        let name = sa.connectionName
         let lives = body(&sa, &context)
         let after = lives ? Self.establishedName(sa) : nil
         if before != after {
@@ -272,9 +308,13 @@ public struct IKEv2Engine {
         }
         if wasHalfOpen, !lives || !sa.isHalfOpen { context.halfOpen.remove(spi) }
         if lives { sas[spi] = sa }
+        context.contacts.set(lives ? Contacts.Contact(sa) : nil, for: spi)
+        context.changes[sa.common.id] = .some(lives ? spi : nil)
+        context.settleCounters(of: lives ? sa.connectionName ?? name : name)
         deadlines.set(lives ? sa.deadline : nil, for: spi)
         enterSuccessors()
         applyInitialContacts()
+        applySupersessions()
     }
 
     /// Enters the IKE_SAs that took over from others.
@@ -283,6 +323,8 @@ public struct IKEv2Engine {
             let spi = successor.common.localSPI
             if let name = Self.establishedName(successor) { context.establishedCounts[name, default: 0] += 1 }
             sas[spi] = successor
+            context.contacts.set(Contacts.Contact(successor), for: spi)
+            context.changes[successor.common.id] = .some(spi)
             deadlines.set(successor.deadline, for: spi)
         }
         while !context.replacements.isEmpty {
@@ -340,7 +382,7 @@ public struct IKEv2Engine {
     }
 
     private mutating func remove(_ spi: IKESPI) {
-        sas[spi] = nil
+        if let sa = sas.removeValue(forKey: spi) { context.changes[sa.common.id] = .some(nil) }
         context.halfOpen.remove(spi)
         deadlines.set(nil, for: spi)
     }
@@ -353,7 +395,7 @@ public struct IKEv2Engine {
             guard case .established(let state) = sa.state, sa.common.localSPI != contact.keep,
                 state.establishedAt <= contact.since
             else { return false }
-            return state.connection.name == contact.connection && state.peer.identity == contact.identity
+            return Contacts.Pair(state.localIdentity, state.peer.identity) == contact.pair
         }
         for spi in obsolete.map({ $0.common.localSPI }).sorted() {
             update(spi) { sa, context in

@@ -73,7 +73,7 @@ struct InitiatorAttempt {
                 + "it does not accept our identity (\(connection.origin(of: "local-id"))), or the pre-shared keys "
                 + "differ (\(connection.origin(of: "psk-file")))"
         case .tsUnacceptable:
-            "it accepts no part of \(Self.text(tunnel.local)) === \(Self.text(tunnel.remote)) (\(tunnel.origin))"
+            "it accepts no part of \(tunnel.selectorText) (\(tunnel.origin))"
         case .invalidKEPayload:
             "it wants a key exchange group that we do not offer (\(connection.origin(of: "ike-proposals")))"
         default:

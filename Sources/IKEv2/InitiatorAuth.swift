@@ -36,8 +36,22 @@ struct InitiatorAwaitingAuth {
         let identity = connection.effectiveLocalIdentity(at: common.local.address)
         let inbound = context.newInboundSPI()
         let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound, withGroups: false)
+        guard let key = connection.ownKey(as: identity, common) else {
+            context.release(inbound)
+            attempt.fail(.authenticationFailed(connection.missingKey(as: identity)), common, &context)
+            return .close
+        }
         guard
-            let payloads = payloads(derived, identity, channel, intermediate, offers: offers, context),
+            let payloads = payloads(
+                derived,
+                identity,
+                key,
+                channel,
+                intermediate,
+                offers: offers,
+                common,
+                context
+            ),
             let octets = channel.seal(
                 payloads,
                 header: common.header(.ikeAuth, messageID: intermediate.messageID, isResponse: false),
@@ -48,7 +62,7 @@ struct InitiatorAwaitingAuth {
             attempt.fail(.protocolError("IKE_AUTH could not be written"), common, &context)
             return .close
         }
-        context.emit(.transmit(common.datagram(octets)))
+        context.send(common.datagram(octets))
         context.report(
             .progress(
                 connection: connection.name,
@@ -79,9 +93,11 @@ struct InitiatorAwaitingAuth {
     private static func payloads(
         _ derived: InitiatorDeriving,
         _ identity: Identity,
+        _ key: SecretKey,
         _ channel: SecureChannel,
         _ intermediate: Intermediate,
         offers: [Proposal],
+        _ common: SACommon,
         _ context: EngineContext
     ) -> [Payload]? {
         let connection = derived.attempt.connection
@@ -94,19 +110,19 @@ struct InitiatorAwaitingAuth {
             macKey: channel.keys.skPi,
             intermediate: intermediate.authenticated
         )
-        guard let auth = try? signed.sharedKeyAUTH(connection.sharedKey) else { return nil }
+        guard let auth = try? signed.sharedKeyAUTH(key) else { return nil }
         var payloads: [Payload] = [.initiatorID(idPayload)]
-        if context.establishedCounts[connection.name, default: 0] == 0 {
+        if connection.saysInitialContact(as: identity, context) {
             payloads.append(.notify(NotifyPayload(.initialContact)))
         }
-        if let wanted = connection.remoteIdentity {
+        if let wanted = connection.remoteIdentity, !wanted.isPattern {
             payloads.append(.responderID(IDPayload(type: wanted.type, data: wanted.data)))
         }
         return payloads + [
             .authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)),
             .securityAssociation(SAPayload(offers)),
-            .initiatorSelectors(TSPayload(derived.attempt.tunnel.local)),
-            .responderSelectors(TSPayload(derived.attempt.tunnel.remote)),
+            .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
+            .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
         ]
     }
 
@@ -157,7 +173,7 @@ struct InitiatorAwaitingAuth {
             }
         }
         guard payloads.authentication != nil else { return refused(payloads, common, &context) }
-        switch verify(payloads) {
+        switch verify(payloads, common) {
         case .failure(let cause):
             tellPeer(common, &context)
             return giveUp(cause, common, &context)
@@ -176,7 +192,7 @@ struct InitiatorAwaitingAuth {
     }
 
     /// The responder must prove the configured identity with the configured key.
-    private func verify(_ payloads: [Payload]) -> Result<VerifiedPeer, DownCause> {
+    private func verify(_ payloads: [Payload], _ common: SACommon) -> Result<VerifiedPeer, DownCause> {
         guard payloads.unsupportedCritical == nil, let id = payloads.responderID,
             let auth = payloads.authentication
         else {
@@ -200,22 +216,9 @@ struct InitiatorAwaitingAuth {
             macKey: channel.keys.skPr,
             intermediate: intermediate.authenticated
         )
-        do throws(CryptoError) {
-            return .success(
-                try VerifiedPeer.verifying(
-                    auth,
-                    identity: identity,
-                    sharedKey: connection.sharedKey,
-                    octets: signed
-                )
-            )
-        } catch {
-            let what =
-                auth.method == SignedOctets.sharedKeyMethod
-                ? "'\(identity)' has another pre-shared key than \(connection.origin(of: "psk-file"))"
-                : "'\(identity)' authenticates by method \(auth.method), not by a pre-shared key"
-            return .failure(.authenticationFailed(what))
-        }
+        var trial = AuthenticationTrial(auth, identity: identity, octets: signed)
+        if let proof = trial.prove(to: connection, common) { return .success(proof.peer) }
+        return .failure(trial.refusal(by: [connection]))
     }
 
     /// RFC 7296 §2.21.2: the responder believes in this IKE_SA and is told that it failed.
@@ -227,7 +230,7 @@ struct InitiatorAwaitingAuth {
         )
         let payloads: [Payload] = [.notify(NotifyPayload(.authenticationFailed)), .delete(.ike)]
         guard let octets = channel.seal(payloads, header: header, entropy: &context.entropy) else { return }
-        context.emit(.transmit(common.datagram(octets)))
+        context.send(common.datagram(octets))
     }
 
     private mutating func establish(
@@ -261,8 +264,8 @@ struct InitiatorAwaitingAuth {
             payloads,
             tunnel: attempt.tunnel,
             offers: offers,
-            local: attempt.tunnel.local,
-            remote: attempt.tunnel.remote,
+            local: attempt.tunnel.local(at: common.local.address),
+            remote: attempt.tunnel.remote(at: common.remote.address),
             keyExchange: .none,
             inboundSPI: inboundSPI
         ) {

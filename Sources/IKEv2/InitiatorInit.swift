@@ -66,7 +66,7 @@ struct InitiatorAwaitingInit {
                 policy: attempt.connection.retransmission,
                 at: context.now
             )
-            context.emit(.transmit(common.datagram(octets)))
+            context.send(common.datagram(octets))
             context.report(
                 .progress(
                     connection: attempt.connection.name,

@@ -108,37 +108,42 @@ struct ResponderAwaitingAuth {
                 macKey: channel.keys.skPi,
                 intermediate: intermediate.authenticated
             )
-            for connection in connections {
-                guard
-                    let peer = try? VerifiedPeer.verifying(
-                        auth,
-                        identity: identity,
-                        sharedKey: connection.sharedKey,
-                        octets: signed
-                    )
-                else { continue }
-                return establish(peer, connection, payloads, datagram, common, &context)
+            var trial = AuthenticationTrial(auth, identity: identity, octets: signed)
+            let proved = connections.compactMap { connection in
+                trial.prove(to: connection, common).map { (connection, $0) }
             }
-            let cause = Self.wrongKey(identity, auth, connections)
-            let name = connections.first?.name
-            return refuse(NotifyPayload(.authenticationFailed), cause, name, datagram, common, &context)
+            // As in strongSwan: what asks for a CHILD_SA goes to the connection that has one like it.
+            let chosen =
+                proved.first { ChildNegotiation.fits(payloads, $0.0.tunnels, path: common.addresses) }
+                ?? proved.first
+            guard let (connection, proof) = chosen else {
+                let cause = trial.refusal(by: connections)
+                let name = connections.first?.name
+                return refuse(NotifyPayload(.authenticationFailed), cause, name, datagram, common, &context)
+            }
+            let isAlone = payloads.notification(.initialContact) != nil
+            if !isAlone, let cause = conflict(identity, connection, common, context) {
+                let notify = NotifyPayload(.authenticationFailed)
+                return refuse(notify, cause, connection.name, datagram, common, &context)
+            }
+            return establish(proof, connection, payloads, datagram, common, &context)
         }
     }
 
-    private static func wrongKey(
+    /// Why a peer may not have a second IKE_SA (unique = keep); one from where its first is may replace that.
+    private func conflict(
         _ identity: Identity,
-        _ auth: AUTHPayload,
-        _ connections: [ConnectionPolicy]
-    ) -> DownCause {
-        guard auth.method == SignedOctets.sharedKeyMethod else {
-            return .authenticationFailed(
-                "'\(identity)' authenticates by method \(auth.method), not by a pre-shared key"
-            )
-        }
-        let files = connections.prefix(4).map { $0.origin(of: "psk-file").description }.joined(
-            separator: ", "
+        _ connection: ConnectionPolicy,
+        _ common: SACommon,
+        _ context: EngineContext
+    ) -> DownCause? {
+        guard connection.uniqueness == .keep else { return nil }
+        let ours = connection.effectiveLocalIdentity(at: common.local.address)
+        let others = context.contacts.established(Contacts.Pair(ours, identity), of: connection.name)
+        guard let other = others.first(where: { $0.remote != common.remote }) else { return nil }
+        return .authenticationFailed(
+            "'\(identity)' has an IKE_SA from \(other.remote) that is kept (unique, \(connection.origin(of: "unique")))"
         )
-        return .authenticationFailed("'\(identity)' has another pre-shared key than \(files)")
     }
 
     /// The connections whose identities fit; the peer's IDr, if it sent one, must be ours.
@@ -147,7 +152,9 @@ struct ResponderAwaitingAuth {
         _ wanted: IDPayload?,
         _ common: SACommon
     ) -> Result<[ConnectionPolicy], DownCause> {
-        let forPeer = initial.candidates.filter { $0.effectiveRemoteIdentity?.matches(identity) ?? true }
+        let forPeer = Self.ranked(initial.candidates) { connection in
+            connection.effectiveRemoteIdentity?.match(identity) ?? .any
+        }
         guard !forPeer.isEmpty else {
             let expected = initial.candidates.prefix(8).map { connection in
                 let id = connection.effectiveRemoteIdentity?.description ?? "%any"
@@ -176,6 +183,17 @@ struct ResponderAwaitingAuth {
         )
     }
 
+    /// Those that match, the best first; of equal ones the order stays.
+    private static func ranked(
+        _ candidates: [ConnectionPolicy],
+        by match: (ConnectionPolicy) -> IdentityMatch
+    ) -> [ConnectionPolicy] {
+        candidates.enumerated().compactMap { index, connection in
+            let match = match(connection)
+            return match == .none ? nil : (match, index, connection)
+        }.sorted { left, right in (right.0, left.1) < (left.0, right.1) }.map { $0.2 }
+    }
+
     /// Answers with one error and keeps just the answer.
     private mutating func refuse(
         _ notify: NotifyPayload,
@@ -190,12 +208,12 @@ struct ResponderAwaitingAuth {
         guard let octets = channel.seal([.notify(notify)], header: header, entropy: &context.entropy),
             let cached = CachedResponse(to: datagram.octets, octets)
         else { return .close }
-        context.emit(.transmit(common.datagram(octets)))
+        context.send(common.datagram(octets))
         return .move(.lingering(Lingering(cached, at: context.now)))
     }
 
     private mutating func establish(
-        _ peer: VerifiedPeer,
+        _ proof: (peer: VerifiedPeer, key: SecretKey),
         _ connection: ConnectionPolicy,
         _ payloads: [Payload],
         _ datagram: IKEDatagram,
@@ -212,12 +230,12 @@ struct ResponderAwaitingAuth {
             macKey: channel.keys.skPr,
             intermediate: intermediate.authenticated
         )
-        guard let auth = try? signed.sharedKeyAUTH(connection.sharedKey) else { return .close }
+        guard let auth = try? signed.sharedKeyAUTH(proof.key) else { return .close }
         let nat = initial.nat
         let travelsInUDP = nat.isLocalBehindNAT || nat.isRemoteBehindNAT || hidesSource
         var established = Established(
             connection: connection,
-            peer: peer,
+            peer: proof.peer,
             localIdentity: identity,
             channel: channel,
             nat: nat,
@@ -227,16 +245,16 @@ struct ResponderAwaitingAuth {
             expectedRequestID: intermediate.messageID + 1,
             &context
         )
-        if payloads.notification(.initialContact) != nil {
+        if payloads.notification(.initialContact) != nil, connection.uniqueness != .never {
             context.initialContacts.append(
                 EngineContext.InitialContact(
-                    connection: connection.name,
-                    identity: peer.identity,
+                    pair: Contacts.Pair(identity, proof.peer.identity),
                     keep: common.localSPI,
                     since: common.createdAt
                 )
             )
         }
+        if connection.uniqueness == .replace { context.supersessions.append(common.localSPI) }
         context.report(.ikeUp(established.snapshot(common)))
         let head: [Payload] = [
             .responderID(idPayload),

@@ -204,7 +204,7 @@ struct ResponderComputing {
                 initiatorSPI: initiatorSPI,
                 responderSPI: common.localSPI
             )
-            context.emit(.transmit(common.datagram(octets)))
+            context.send(common.datagram(octets))
             let next = ResponderAwaitingAuth(
                 initial: self,
                 channel: SecureChannel(suite: suite, keys: keys, isInitiator: false),

@@ -97,7 +97,7 @@ extension ResponderAwaitingAuth {
             return .close
         }
         cachedIntermediate = CachedResponse(to: pending.datagram.octets, octets)
-        context.emit(.transmit(common.datagram(octets)))
+        context.send(common.datagram(octets))
         return .stay
     }
 }

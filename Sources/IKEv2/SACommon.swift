@@ -31,6 +31,9 @@ struct SACommon {
         )
     }
 
+    /// The outer addresses in use.
+    var addresses: (local: IPAddress, remote: IPAddress) { (local.address, remote.address) }
+
     func datagram(_ octets: [UInt8]) -> IKEDatagram {
         IKEDatagram(octets: octets, local: local, remote: remote)
     }

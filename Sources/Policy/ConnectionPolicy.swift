@@ -1,4 +1,3 @@
-public import Cryptography
 public import IPPackets
 public import IPsecTypes
 
@@ -9,6 +8,9 @@ public struct ConfigurationOrigin: Hashable, Sendable, CustomStringConvertible {
     /// The line, from 1; nil when the source has none.
     public let line: Int?
 
+    /// The source of what was loaded over vici.
+    public static let vici = "vici"
+
     /// Makes an origin.
     public init(source: String, line: Int? = nil) {
         self.source = source
@@ -17,16 +19,6 @@ public struct ConfigurationOrigin: Hashable, Sendable, CustomStringConvertible {
 
     /// `file:line`.
     public var description: String { line.map { "\(source):\($0)" } ?? source }
-}
-
-/// When a tunnel is brought up.
-public enum StartMode: String, Hashable, Sendable, CaseIterable {
-    /// At once, and again whenever it goes down.
-    case start
-    /// When a packet wants through; the packet waits.
-    case onDemand = "on-demand"
-    /// Only by the peer.
-    case passive
 }
 
 /// Retransmission of requests (RFC 7296 §2.1, §2.4); by default a peer counts as dead after 41 s, near Azure's 45.
@@ -67,64 +59,6 @@ extension Duration {
     }
 }
 
-/// One CHILD_SA definition of a connection.
-public struct TunnelPolicy: Sendable {
-    /// Its name.
-    public var name: String
-    /// Selectors of our side.
-    public var local: [TrafficSelector]
-    /// Selectors of the peer's side.
-    public var remote: [TrafficSelector]
-    /// ESP proposals in order of preference.
-    public var proposals: [Proposal]
-    /// When it is brought up.
-    public var start: StartMode
-    /// Bits of the anti-replay window.
-    public var replayWindow: Int
-    /// How long a CHILD_SA lives.
-    public var lifetime: SALifetime
-    /// Volume at which its replacement begins.
-    public var rekeyVolume: SAVolume
-    /// Hard limits by volume.
-    public var limit: SAVolume
-    /// Where it was written.
-    public var origin: ConfigurationOrigin
-
-    /// Makes a tunnel.
-    public init(
-        name: String,
-        local: [TrafficSelector],
-        remote: [TrafficSelector],
-        proposals: [Proposal],
-        start: StartMode,
-        replayWindow: Int = 1024,
-        lifetime: SALifetime = .childDefault,
-        rekeyVolume: SAVolume = SAVolume(),
-        limit: SAVolume = SAVolume(),
-        origin: ConfigurationOrigin
-    ) {
-        self.name = name
-        self.local = local
-        self.remote = remote
-        self.proposals = proposals
-        self.start = start
-        self.replayWindow = replayWindow
-        self.lifetime = lifetime
-        self.rekeyVolume = rekeyVolume
-        self.limit = limit
-        self.origin = origin
-    }
-}
-
-extension TunnelPolicy {
-    /// True when a running CHILD_SA of this policy is also one of `other`.
-    public func isEquivalent(to other: TunnelPolicy) -> Bool {
-        name == other.name && local == other.local && remote == other.remote && proposals == other.proposals
-            && start == other.start && replayWindow == other.replayWindow && limit == other.limit
-            && lifetime == other.lifetime && rekeyVolume == other.rekeyVolume
-    }
-}
-
 /// One IKE peer relation: an entry of the peer authorization database (RFC 4301 §4.4.3) with its tunnels.
 public struct ConnectionPolicy: Sendable {
     /// Its name.
@@ -137,8 +71,8 @@ public struct ConnectionPolicy: Sendable {
     public var localIdentity: Identity?
     /// The identity that the peer must prove; nil means its outer address when exactly one is configured, else any.
     public var remoteIdentity: Identity?
-    /// The pre-shared key.
-    public var sharedKey: SecretKey
+    /// The pre-shared keys; which one it is follows from the identities.
+    public var sharedKeys: SharedKeyring
     /// IKE proposals in order of preference.
     public var proposals: [Proposal]
     /// The tunnels, by configuration order.
@@ -157,6 +91,13 @@ public struct ConnectionPolicy: Sendable {
     public var discoversPathMTU: Bool
     /// Try a rekey soon after the first setup, whose PFS nothing has negotiated yet.
     public var preflightsPFS: Bool
+    /// What becomes of the older IKE_SAs of a peer when it makes a new one.
+    public var uniqueness: Uniqueness
+    /// Age at which a new IKE_SA, with a new proof of identity, begins to replace it, less the jitter of `lifetime`; nil is
+    /// never.
+    public var reauthentication: Duration?
+    /// How often in a row an attempt to set it up is made before it is given up; 0 is for ever.
+    public var keyingTries: Int
     /// Where it was written.
     public var origin: ConfigurationOrigin
     /// The lines that decide single questions, by key name (`ike-proposals`, `remote-id`, `psk-file`).
@@ -169,7 +110,7 @@ public struct ConnectionPolicy: Sendable {
         remoteAddress: RemoteAddress,
         localIdentity: Identity?,
         remoteIdentity: Identity?,
-        sharedKey: SecretKey,
+        sharedKeys: SharedKeyring,
         proposals: [Proposal],
         tunnels: [TunnelPolicy],
         forcesEncapsulation: Bool = false,
@@ -179,6 +120,9 @@ public struct ConnectionPolicy: Sendable {
         retransmission: RetransmissionPolicy = RetransmissionPolicy(),
         discoversPathMTU: Bool = true,
         preflightsPFS: Bool = true,
+        uniqueness: Uniqueness = .no,
+        reauthentication: Duration? = nil,
+        keyingTries: Int = 0,
         origin: ConfigurationOrigin,
         keyOrigins: [String: ConfigurationOrigin] = [:]
     ) {
@@ -187,7 +131,7 @@ public struct ConnectionPolicy: Sendable {
         self.remoteAddress = remoteAddress
         self.localIdentity = localIdentity
         self.remoteIdentity = remoteIdentity
-        self.sharedKey = sharedKey
+        self.sharedKeys = sharedKeys
         self.proposals = proposals
         self.tunnels = tunnels
         self.forcesEncapsulation = forcesEncapsulation
@@ -197,6 +141,9 @@ public struct ConnectionPolicy: Sendable {
         self.retransmission = retransmission
         self.discoversPathMTU = discoversPathMTU
         self.preflightsPFS = preflightsPFS
+        self.uniqueness = uniqueness
+        self.reauthentication = reauthentication
+        self.keyingTries = keyingTries
         self.origin = origin
         self.keyOrigins = keyOrigins
     }
@@ -206,24 +153,36 @@ public struct ConnectionPolicy: Sendable {
         name == other.name && localAddresses == other.localAddresses
             && remoteAddress.configured == other.remoteAddress.configured
             && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
-            && sharedKey == other.sharedKey && proposals == other.proposals
+            && hasSameKeys(as: other) && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval && retransmission == other.retransmission
-            && lifetime == other.lifetime
+            && lifetime == other.lifetime && uniqueness == other.uniqueness
+            && reauthentication == other.reauthentication && keyingTries == other.keyingTries
             && tunnels.elementsEqual(other.tunnels) { $0.isEquivalent(to: $1) }
     }
+
+    /// Keys of connections that were loaded over vici come and go on their own and end no IKE_SA.
+    private func hasSameKeys(as other: ConnectionPolicy) -> Bool {
+        isFromVici && other.isFromVici || sharedKeys == other.sharedKeys
+    }
+
+    /// True when it was loaded over vici, whose defaults are strongSwan's.
+    public var isFromVici: Bool { origin.source == ConfigurationOrigin.vici }
 
     /// The line that decides `key`, or the connection's own.
     public func origin(of key: String) -> ConfigurationOrigin { keyOrigins[key] ?? origin }
 
-    /// The identity that we send from `address`.
+    /// The identity that we prove from `address`: a pattern is none.
     public func effectiveLocalIdentity(at address: IPAddress) -> Identity {
-        localIdentity ?? .address(address)
+        guard let localIdentity, !localIdentity.isPattern else { return .address(address) }
+        return localIdentity
     }
 
-    /// The identity that the peer must prove; nil is any that proves knowledge of the key.
+    /// The identity that the peer must prove, maybe a pattern; nil is any that proves knowledge of the key.
     public var effectiveRemoteIdentity: Identity? {
-        if let remoteIdentity { return remoteIdentity }
+        if let remoteIdentity { return remoteIdentity == .any ? nil : remoteIdentity }
+        // As strongSwan has it: what is not configured is %any.
+        if isFromVici { return nil }
         // Behind a name or in a list the peer may have another address tomorrow: the key alone decides.
         guard case .address(let address) = remoteAddress else { return nil }
         return .address(address)

@@ -9,8 +9,14 @@ public enum Identity: Hashable, Sendable, CustomStringConvertible {
     case fqdn(String)
     /// ID_RFC822_ADDR.
     case email(String)
+    /// ID_DER_ASN1_DN.
+    case distinguishedName(DistinguishedName)
     /// ID_KEY_ID: octets without structure.
     case keyID([UInt8])
+    /// The addresses from the first to the last, of one family: only ever configured, for a peer.
+    case network(IPAddress, IPAddress)
+    /// Everybody: only ever configured, for a peer.
+    case any
     /// Another type, kept as received.
     case other(type: UInt8, data: [UInt8])
 
@@ -21,7 +27,10 @@ public enum Identity: Hashable, Sendable, CustomStringConvertible {
         case .fqdn: 2
         case .email: 3
         case .address(.v6): 5
+        case .distinguishedName: 9
         case .keyID: 11
+        case .network(let first, _): first.bitWidth == 32 ? 7 : 8
+        case .any: 0
         case .other(let type, _): type
         }
     }
@@ -31,12 +40,16 @@ public enum Identity: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .address(let address): address.octets
         case .fqdn(let name), .email(let name): Array(name.utf8)
+        case .distinguishedName(let name): name.encoded
         case .keyID(let octets): octets
+        case .network(let first, let last): first.octets + last.octets
+        case .any: []
         case .other(_, let data): data
         }
     }
 
-    /// The identity of an ID payload; text that is not UTF-8, or an address of a wrong length, stays `.other`.
+    /// The identity of an ID payload; text that is not UTF-8, or an address of a wrong length or a
+    /// distinguished name that cannot be read, stays `.other`.
     public init(type: UInt8, data: [UInt8]) {
         switch type {
         case 1 where data.count == 4, 5 where data.count == 16:
@@ -46,6 +59,10 @@ public enum Identity: Hashable, Sendable, CustomStringConvertible {
         case 3:
             self =
                 String(validating: data, as: UTF8.self).map { .email($0) } ?? .other(type: type, data: data)
+        case 9:
+            self =
+                DistinguishedName(encoded: data).map { .distinguishedName($0) }
+                ?? .other(type: type, data: data)
         case 11: self = .keyID(data)
         default: self = .other(type: type, data: data)
         }
@@ -80,30 +97,32 @@ public enum Identity: Hashable, Sendable, CustomStringConvertible {
         return String(text.dropFirst(prefix.count))
     }
 
-    /// True when a peer that asserted `other` is the one that this configured identity names.
-    ///
-    /// Names compare without ASCII's case (RFC 4945 §3.1.2), not by Unicode's equivalences, under which other
-    /// octets would pass for a name; everything else octet by octet, whole length.
-    public func matches(_ other: Identity) -> Bool {
-        switch (self, other) {
-        case (.fqdn(let mine), .fqdn(let theirs)), (.email(let mine), .email(let theirs)):
-            Self.folded(mine) == Self.folded(theirs)
-        default: type == other.type && data == other.data
-        }
-    }
-
-    private static func folded(_ name: String) -> [UInt8] {
-        name.utf8.map { (65...90).contains($0) ? $0 + 32 : $0 }
-    }
-
     /// Text for logs and `list-sas`: everything that is not printable ASCII is escaped, the length is bounded.
     public var description: String {
         switch self {
         case .address(let address): address.description
         case .fqdn(let name), .email(let name): Self.escaped(Array(name.utf8))
-        case .keyID(let octets): Self.escaped(octets)
+        case .distinguishedName(let name): name.description
+        case .keyID(let octets): Self.keyText(octets)
+        case .network(let first, let last):
+            IPPrefix.covering(first, last).count == 1
+                ? IPPrefix.covering(first, last)[0].description : "\(first)-\(last)"
+        case .any: "%any"
         case .other(let type, let data): "(\(type))" + Hex.encode(data.prefix(64))
         }
+    }
+
+    /// As charon prints key-ids: as text if all of it is printable, and it is no SHA-1 hash.
+    private static func keyText(_ octets: [UInt8]) -> String {
+        guard octets.count != 20, octets.allSatisfy({ (0x20...0x7e).contains($0) }) else {
+            return colonHex(octets.prefix(256))
+        }
+        return String(decoding: octets.prefix(256), as: UTF8.self)
+    }
+
+    /// `0a:1b`.
+    static func colonHex(_ octets: some Sequence<UInt8>) -> String {
+        octets.map { Hex.encode([$0]) }.joined(separator: ":")
     }
 
     private static func escaped(_ octets: [UInt8]) -> String {

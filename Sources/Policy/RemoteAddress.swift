@@ -6,6 +6,8 @@ public enum RemoteHost: Hashable, Sendable, CustomStringConvertible {
     case address(IPAddress)
     /// Any address of a network; only the peer can initiate from there.
     case prefix(IPPrefix)
+    /// Any address from the first to the last, which are of one family; only the peer can initiate from there.
+    case range(IPAddress, IPAddress)
     /// A DNS name, whose addresses may change.
     case name(String)
 
@@ -14,6 +16,7 @@ public enum RemoteHost: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .address(let address): address.description
         case .prefix(let prefix): prefix.description
+        case .range(let first, let last): "\(first)-\(last)"
         case .name(let name): name
         }
     }
@@ -37,6 +40,8 @@ public struct RemoteHosts: Hashable, Sendable {
             switch host {
             case .address(let mine): mine == address
             case .prefix(let prefix): prefix.contains(address)
+            case .range(let first, let last):
+                first.bitWidth == address.bitWidth && first <= address && address <= last
             case .name(let name): answers[name]?.contains(address) ?? false
             }
         }
@@ -47,7 +52,7 @@ public struct RemoteHosts: Hashable, Sendable {
         return hosts.flatMap { host in
             switch host {
             case .address(let address): [address]
-            case .prefix: [IPAddress]()
+            case .prefix, .range: [IPAddress]()
             case .name(let name): answers[name] ?? []
             }
         }.filter { seen.insert($0).inserted }
@@ -90,14 +95,39 @@ public enum RemoteAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// True when we can know where to initiate to: not for any, and not for networks.
+    /// How precisely it names `address`: from 1 for any to 129 for that very address; nil when it does not permit it.
+    public func precision(for address: IPAddress) -> Int? {
+        switch self {
+        case .any: 1
+        case .address(let mine): mine == address ? Self.exactly : nil
+        case .hosts(let list):
+            list.hosts.compactMap { host -> Int? in
+                switch host {
+                case .address(let mine): mine == address ? Self.exactly : nil
+                case .name(let name): list.answers[name]?.contains(address) == true ? Self.exactly : nil
+                case .prefix(let prefix):
+                    prefix.contains(address) ? 1 + prefix.length * 128 / address.bitWidth : nil
+                case .range(let first, let last):
+                    first.bitWidth == address.bitWidth && first <= address && address <= last
+                        ? 1 + Identity.commonBits(first, last) * 128 / address.bitWidth : nil
+                }
+            }.max()
+        }
+    }
+
+    private static let exactly = 129
+
+    /// True when we can know where to initiate to: not for any, and not for networks and ranges.
     public var canInitiate: Bool {
         switch self {
         case .any: false
         case .address: true
         case .hosts(let list):
             list.hosts.contains { host in
-                if case .prefix = host { false } else { true }
+                switch host {
+                case .address, .name: true
+                case .prefix, .range: false
+                }
             }
         }
     }

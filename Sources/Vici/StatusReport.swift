@@ -44,7 +44,7 @@ public struct StatusReport: Sendable {
         for tunnel in missing {
             let child = connection.configuration.section("children")?.section(tunnel)
             add("tunnel", "\(tunnel)  DOWN" + StatusReport.nextAttempt(child))
-            addSelectors(local: child?.strings("local-ts"), remote: child?.strings("remote-ts"))
+            add("", StatusReport.selectors(child ?? ViciMessage()), indent: 4)
             if let cause = child?.string("last-error") { add("", "cause: " + cause, indent: 4) }
         }
         for (name, record) in connection.configuration.section("names")?.sections ?? [] {
@@ -79,11 +79,8 @@ public struct StatusReport: Sendable {
         let identity = sa.string("remote-id").map { $0 == host ? "" : "  \($0)" } ?? ""
         let port = sa.string("remote-port").map { $0 == "500" ? "" : "[\($0)]" } ?? ""
         add("peer", host + port + identity)
-        let dh = [sa.string("dh-group")].compactMap { $0 }
-        let suite = StatusReport.suite(sa, keys: ["encr-alg", "integ-alg", "prf-alg"]) + dh
-        let version = sa.string("version").map { "IKEv\($0)" } ?? "IKE"
         let state = showsState ? [sa.string("state") ?? "?"] : []
-        add("IKE", (state + [version, suite.joined(separator: "/")]).joined(separator: " "))
+        add("IKE", (state + [StatusReport.ikeSuite(sa)]).joined(separator: " "))
         var age: [String] = []
         if let seconds = sa.number("established", as: UInt64.self) { age.append(Units.duration(seconds)) }
         age += StatusReport.times(sa)
@@ -92,24 +89,17 @@ public struct StatusReport: Sendable {
     }
 
     private mutating func add(child: ViciMessage, key: String) {
-        let suite =
-            StatusReport.suite(child, keys: ["encr-alg", "integ-alg"])
-            + [child.string("dh-group")].compactMap { $0 }
-        let encapsulation = child.flag("encap") == true ? "ESP in UDP" : child.string("protocol") ?? "ESP"
-        let head = [child.string("name") ?? key, child.string("state") ?? "?", encapsulation]
-        add("tunnel", head.joined(separator: "  ") + " " + suite.joined(separator: "/"))
-        addSelectors(local: child.strings("local-ts"), remote: child.strings("remote-ts"))
+        let head = [
+            child.string("name") ?? key, child.string("state") ?? "?", StatusReport.childSuite(child),
+        ]
+        add("tunnel", head.joined(separator: "  "))
+        add("", StatusReport.selectors(child), indent: 4)
         if let local = child.string("path-local"), let remote = child.string("path-remote") {
             add("", [local + "..." + remote, StatusReport.mtu(child)].joined(separator: ", "), indent: 4)
         }
         let times = StatusReport.times(child)
         if !times.isEmpty { add("", times.joined(separator: ", "), indent: 4) }
-        add("", StatusReport.traffic(child, "in") + ", " + StatusReport.traffic(child, "out"), indent: 4)
-    }
-
-    private mutating func addSelectors(local: [String]?, remote: [String]?) {
-        let sides = [local ?? [], remote ?? []].map { $0.isEmpty ? "?" : $0.joined(separator: " ") }
-        add("", sides.joined(separator: " ↔ "), indent: 4)
+        add("", StatusReport.traffic(child), indent: 4)
     }
 
     private mutating func addDrops(_ drops: [(reason: String, count: UInt64)]) {
@@ -123,14 +113,41 @@ public struct StatusReport: Sendable {
         }
     }
 
-    private static func suite(_ message: ViciMessage, keys: [String]) -> [String] {
+    /// The selectors of a CHILD_SA or tunnel, ours first.
+    static func selectors(_ child: ViciMessage) -> String {
+        ["local-ts", "remote-ts"].map { key in
+            let side = child.strings(key) ?? []
+            return side.isEmpty ? "?" : side.joined(separator: " ")
+        }.joined(separator: " ↔ ")
+    }
+
+    /// Version and algorithms of an IKE_SA.
+    static func ikeSuite(_ sa: ViciMessage) -> String {
+        let version = sa.string("version").map { "IKEv\($0)" } ?? "IKE"
+        let suite = suite(sa, keys: ["encr-alg", "integ-alg", "prf-alg", "dh-group"])
+        return suite.isEmpty ? version : "\(version) \(suite)"
+    }
+
+    /// How the packets of a CHILD_SA travel, and its algorithms.
+    static func childSuite(_ child: ViciMessage) -> String {
+        let encapsulation = child.flag("encap") == true ? "ESP in UDP" : child.string("protocol") ?? "ESP"
+        let suite = suite(child, keys: ["encr-alg", "integ-alg", "dh-group"])
+        return suite.isEmpty ? encapsulation : "\(encapsulation) \(suite)"
+    }
+
+    /// What a CHILD_SA carried, both ways.
+    static func traffic(_ child: ViciMessage) -> String {
+        traffic(child, "in") + ", " + traffic(child, "out")
+    }
+
+    private static func suite(_ message: ViciMessage, keys: [String]) -> String {
         keys.compactMap { key in
             guard let name = message.string(key), !name.isEmpty else { return nil }
             guard key == "encr-alg", let size = message.string("encr-keysize"), size != "0" else {
                 return name
             }
             return "\(name)-\(size)"
-        }
+        }.joined(separator: "/")
     }
 
     /// When an SA is replaced, and when it ends whatever comes.

@@ -34,6 +34,17 @@ public enum ViciJSON {
         return result + "\""
     }
 
+    /// An object of `members`, whose values are JSON text; those without a value are left out.
+    public static func object(_ members: [(name: String, value: String?)]) -> String {
+        let texts = members.compactMap { member in member.value.map { "\(quoted(member.name)):\($0)" } }
+        return "{\(texts.joined(separator: ","))}"
+    }
+
+    /// An array of strings.
+    public static func array(_ texts: [String]) -> String {
+        "[\(texts.map { quoted($0) }.joined(separator: ","))]"
+    }
+
     static func text(of value: ViciMessage.Value) -> String {
         switch value {
         case .section(let message): message.json

@@ -172,10 +172,11 @@ extension ViciMessage {
 }
 
 /// The names of elements, commands and events: one octet of length, then printable ASCII as in strongSwan.
+///
+/// A name may be empty: that of the section of `get-counters` for all connections together is.
 enum ViciName {
     static func parse(_ reader: inout ByteReader, count: Int) throws(WireError) -> String {
         let start = reader.offset
-        guard count > 0 else { throw WireError(.invalidValue("empty name"), at: start) }
         let octets = try reader.bytes(count)
         guard octets.allSatisfy(isPrintable) else { throw WireError(.invalidValue("name"), at: start) }
         return String(decoding: octets, as: UTF8.self)
@@ -186,7 +187,7 @@ enum ViciName {
         guard let count = UInt8(exactly: octets.count) else {
             throw WireError(.overflow("name"), at: writer.count)
         }
-        guard count > 0, octets.allSatisfy(isPrintable) else {
+        guard octets.allSatisfy(isPrintable) else {
             throw WireError(.invalidValue("name"), at: writer.count)
         }
         writer.u8(count)

@@ -23,10 +23,14 @@ struct Causeway: ParsableCommand {
         commandName: "causeway",
         abstract: "Shows and controls a Causeway gateway.",
         discussion: """
-            Exit codes: 0 done; 1 refused or failed; 2 the daemon cannot be reached; 64 wrong usage.
+            Exit codes: 0 done, or interrupted while it followed events; 1 refused or failed, the reason is on \
+            standard error; 2 the daemon cannot be reached, or went away; 64 wrong usage.
             """,
         version: commandVersion,
-        subcommands: [Status.self, Up.self, Down.self, Rekey.self, Check.self, Reload.self, Version.self]
+        subcommands: [
+            Status.self, Up.self, Down.self, Rekey.self, Log.self, Monitor.self, Check.self, Reload.self,
+            Version.self,
+        ]
     )
 }
 

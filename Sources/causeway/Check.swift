@@ -17,10 +17,12 @@ struct Check: ParsableCommand {
     func run() throws {
         let findings = checkConfiguration(path: file)
         if json {
-            let lists = [("errors", findings.errors), ("warnings", findings.warnings)].map { name, texts in
-                "\"\(name)\":[\(texts.map { ViciJSON.quoted($0) }.joined(separator: ","))]"
-            }
-            print("{\(lists.joined(separator: ","))}")
+            print(
+                ViciJSON.object([
+                    ("errors", ViciJSON.array(findings.errors)),
+                    ("warnings", ViciJSON.array(findings.warnings)),
+                ])
+            )
         } else {
             for error in findings.errors { print(StatusReport.printable(error)) }
             for warning in findings.warnings { print("warning: " + StatusReport.printable(warning)) }

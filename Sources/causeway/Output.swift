@@ -7,9 +7,27 @@ func printError(_ line: String) {
     FileHandle.standardError.write(Data("causeway: \(line)\n".utf8))
 }
 
-/// Makes what was printed appear at once, also in a pipe.
-func flushOutput() {
-    fflush(nil)
+/// Makes what was printed appear at once, also in a pipe; false when nobody reads it any more.
+@discardableResult
+func flushOutput() -> Bool {
+    fflush(nil) == 0
+}
+
+/// When something was heard.
+struct Timestamp {
+    private let date = Date()
+
+    /// The time of day here, for people.
+    var timeOfDay: String {
+        let parts = Calendar.current.dateComponents([.hour, .minute, .second], from: date)
+        return [parts.hour, parts.minute, parts.second].map { part in
+            let digits = String(part ?? 0)
+            return digits.count < 2 ? "0" + digits : digits
+        }.joined(separator: ":")
+    }
+
+    /// RFC 3339, UTC, with milliseconds, for programs.
+    var universal: String { date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)) }
 }
 
 /// How a command that does something tells what came of it.
@@ -36,9 +54,11 @@ struct OutputForm: ParsableArguments {
     }
 
     private static func outcome(_ command: String, _ lines: [String], error: String?) -> String {
-        let log = lines.map { ViciJSON.quoted($0) }.joined(separator: ",")
-        let message = error.map { ",\"errmsg\":\(ViciJSON.quoted($0))" } ?? ""
-        return
-            "{\"command\":\(ViciJSON.quoted(command)),\"success\":\(error == nil),\"log\":[\(log)]\(message)}"
+        ViciJSON.object([
+            ("command", ViciJSON.quoted(command)),
+            ("success", error == nil ? "true" : "false"),
+            ("log", ViciJSON.array(lines)),
+            ("errmsg", error.map { ViciJSON.quoted($0) }),
+        ])
     }
 }

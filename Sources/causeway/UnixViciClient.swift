@@ -51,19 +51,59 @@ final class UnixViciClient {
     ) throws(ViciClientError) -> ViciMessage {
         if let event {
             try send { session throws(WireError) in try session.register(event) }
-            guard case .confirm = try receive(patience, handle) else {
+            guard case .confirm = try receive(patience, { handle($1) }) else {
                 throw .refused("the daemon does not know the event \(event)")
             }
         }
         try send { session throws(WireError) in try session.request(command, message) }
-        guard case .response(let answer) = try receive(patience, handle) else {
+        guard case .response(let answer) = try receive(patience, { handle($1) }) else {
             throw .refused("the daemon does not know the command \(command)")
         }
         if let event {
             try send { session throws(WireError) in try session.unregister(event) }
-            _ = try receive(patience, handle)
+            _ = try receive(patience, { handle($1) })
         }
         return answer
+    }
+
+    /// Hands `handle` every event of these names, until it returns false or the daemon goes away.
+    ///
+    /// Those that the daemon does not offer go to `isMissing`; it is an error if it offers none of them.
+    func listen(
+        _ events: [String],
+        isMissing: (String) -> Void,
+        handle: (String, ViciMessage) -> Bool
+    ) throws(ViciClientError) {
+        var early: [(name: String, message: ViciMessage)] = []
+        var missing: [String] = []
+        for event in events {
+            try send { session throws(WireError) in try session.register(event) }
+            guard case .confirm = try receive(Self.patience, { early.append(($0, $1)) }) else {
+                missing.append(event)
+                continue
+            }
+        }
+        guard missing.count < events.count else {
+            throw .refused(
+                "the daemon does not offer the event\(events.count == 1 ? "" : "s") "
+                    + "\(events.joined(separator: ", ")); is it older than this command?"
+            )
+        }
+        missing.forEach(isMissing)
+        for (name, message) in early {
+            guard handle(name, message) else { return }
+        }
+        while true {
+            while let input = session.next() {
+                switch input {
+                case .event(let name, let message):
+                    guard handle(name, message) else { return }
+                case .response, .unknownCommand, .confirm, .unknownEvent: break
+                case .malformed(let error): throw .unreachable("it broke the protocol: \(error)")
+                }
+            }
+            try fill(waiting: 60_000)
+        }
     }
 
     /// As `request`, for a command that is answered with `success`.
@@ -105,34 +145,36 @@ final class UnixViciClient {
     /// Waits for an answer; each event on the way starts the patience anew.
     private func receive(
         _ patience: Duration,
-        _ handle: (ViciMessage) -> Void
+        _ handle: (String, ViciMessage) -> Void
     ) throws(ViciClientError) -> ViciClientSession.Input {
         var deadline = ContinuousClock.now + patience
         while true {
             while let input = session.next() {
                 switch input {
-                case .event(_, let message):
-                    handle(message)
+                case .event(let name, let message):
+                    handle(name, message)
                     deadline = ContinuousClock.now + patience
                 case .malformed(let error): throw .unreachable("it broke the protocol: \(error)")
                 case .response, .unknownCommand, .confirm, .unknownEvent: return input
                 }
             }
             guard ContinuousClock.now < deadline else { throw .unreachable("no answer in time") }
-            try fill()
+            try fill(waiting: 500)
         }
     }
 
-    private func fill() throws(ViciClientError) {
+    private func fill(waiting milliseconds: Int32) throws(ViciClientError) {
+        let result: UnixStream.ReadResult
         do throws(UnixSocketError) {
-            guard try stream.wait(for: .read, milliseconds: 500) else { return }
-            switch try stream.read(upTo: ViciFrameBuffer.chunkOctets) {
-            case .octets(let octets): session.receive(octets)
-            case .wouldBlock: return
-            case .endOfStream: throw UnixSocketError("recv", code: 104)
-            }
+            guard try stream.wait(for: .read, milliseconds: milliseconds) else { return }
+            result = try stream.read(upTo: ViciFrameBuffer.chunkOctets)
         } catch {
             throw .unreachable(error.description)
+        }
+        switch result {
+        case .octets(let octets): session.receive(octets)
+        case .wouldBlock: return
+        case .endOfStream: throw .unreachable("it closed the connection")
         }
     }
 }

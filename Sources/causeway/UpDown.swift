@@ -81,23 +81,6 @@ struct Reload: ParsableCommand {
     }
 }
 
-struct Version: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Shows the versions of this command and of the daemon."
-    )
-
-    @OptionGroup var daemon: DaemonOptions
-
-    func run() throws {
-        print("causeway \(commandVersion)")
-        try daemon.withDaemon { client in
-            let answer = try client.request("version")
-            let keys = ["daemon", "version", "sysname", "release", "machine"]
-            print(StatusReport.printable(keys.compactMap { answer.string($0) }.joined(separator: " ")))
-        }
-    }
-}
-
 /// What `up` and `down` act on.
 struct Target: ParsableArguments {
     @Option(help: "Seconds to wait for the peer.")

@@ -11,18 +11,19 @@ struct Causewayd: ParsableCommand {
         commandName: "causewayd",
         abstract: "IPsec gateway in user space; runs in the foreground and logs to standard error.",
         discussion: """
-            SIGHUP reloads the configuration. SIGTERM deletes all SAs, takes back routes, rules, the TUN device and \
+            With --vici and without --config there is no configuration file: the gateway begins without connections and \
+            gets them over vici, as from swanctl --load-all. SIGHUP reloads the configuration. SIGTERM deletes all SAs, takes back routes, rules, the TUN device and \
             the packet filter, and ends. Exit status: 0 after an orderly stop, 1 when the gateway could not start \
             or not take everything back, 64 for a wrong command line, 78 for a wrong configuration.
             """,
         version: SystemVersion.number
     )
 
-    @Option(help: "The configuration file.")
-    var config = "/etc/causeway/gateway.yaml"
+    @Option(help: "The configuration file (default: /etc/causeway/gateway.yaml unless --vici is given).")
+    var config: String?
 
-    @Option(help: "The vici socket to listen on, instead of those in the configuration.")
-    var vici: String?
+    @Option(help: "A vici socket to listen on, instead of those in the configuration; may be repeated.")
+    var vici: [String] = []
 
     @Option(help: "trace, debug, info, notice, warning or error.")
     var logLevel: String?
@@ -34,7 +35,8 @@ struct Causewayd: ParsableCommand {
     }
 
     func run() throws {
-        try Daemon.run(configurationPath: config, viciPath: vici, logLevel: logLevel)
+        let path = config ?? (vici.isEmpty ? "/etc/causeway/gateway.yaml" : nil)
+        try Daemon.run(configurationPath: path, viciPaths: vici, logLevel: logLevel)
     }
 }
 
@@ -42,18 +44,16 @@ struct Causewayd: ParsableCommand {
 enum Daemon {
     static let configurationError = ExitCode(78)
 
-    static func run(configurationPath: String, viciPath: String?, logLevel: String?) throws {
+    static func run(configurationPath: String?, viciPaths: [String], logLevel: String?) throws {
         let isJournal = SystemdNotifier.environment("JOURNAL_STREAM") != nil
+        let feed = LogFeed()
         let level = logLevel.flatMap { Logger.Level(rawValue: $0) }
         var logger = Logger(label: "causewayd") { _ in
-            JournalLogHandler(level: level ?? .info, hasPriorities: isJournal)
+            JournalLogHandler(level: level ?? .info, hasPriorities: isJournal, feed: feed)
         }
         let description: GatewayDescription
         do throws(ConfigurationErrors) {
-            description = try GatewayConfigurationFile.load(
-                path: configurationPath,
-                files: SystemConfigurationFiles()
-            )
+            description = try load(configurationPath)
         } catch {
             for diagnostic in error.diagnostics { logger.error("\(diagnostic)") }
             throw configurationError
@@ -65,7 +65,11 @@ enum Daemon {
         for failure in ProcessHardening.apply() { logger.warning("\(failure)") }
         let plane = ControlPlane(
             description,
-            options: ControlPlane.Options(configurationPath: configurationPath, viciPath: viciPath),
+            options: ControlPlane.Options(
+                configurationPath: configurationPath,
+                viciPaths: viciPaths,
+                logFeed: feed
+            ),
             logger: logger
         )
         let signals = try SignalSources(queue: DispatchQueue(label: "causeway.signals")) { signal in
@@ -81,6 +85,12 @@ enum Daemon {
             }
         }
         withExtendedLifetime(signals) { dispatchMain() }
+    }
+
+    /// The file's gateway, or one of defaults.
+    private static func load(_ path: String?) throws(ConfigurationErrors) -> GatewayDescription {
+        guard let path else { return GatewayDescription() }
+        return try GatewayConfigurationFile.load(path: path, files: SystemConfigurationFiles())
     }
 
     private static func handle(_ signal: SignalSources.Signal, _ plane: ControlPlane) {

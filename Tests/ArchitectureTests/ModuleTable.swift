@@ -76,12 +76,13 @@ enum ModuleTable {
         ),
         ModuleRule("Vici", .pure, ["Primitives"]),
         ModuleRule("GatewayConfiguration", .external, vocabulary.union(["Policy", "Yams"])),
+        ModuleRule("SwanctlConfiguration", .pure, vocabulary.union(["Vici", "Policy"])),
         ModuleRule(
             "Gateway",
             .system,
             vocabulary.union([
                 "IKEMessages", "Policy", "IKECore", "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici",
-                "GatewayConfiguration", "Logging", "DequeModule",
+                "GatewayConfiguration", "SwanctlConfiguration", "Logging", "DequeModule",
             ]),
             system: ["Dispatch", "Synchronization"]
         ),
@@ -95,7 +96,7 @@ enum ModuleTable {
             "causeway",
             .system,
             ["Vici", "GatewayConfiguration", "LinuxIO", "Primitives", "ArgumentParser"],
-            system: ["Foundation"]
+            system: ["Dispatch", "Foundation"]
         ),
     ]
 

@@ -109,7 +109,7 @@ import Testing
                 remoteAddress: .any,
                 localIdentity: nil,
                 remoteIdentity: nil,
-                sharedKey: try SecretKey(copying: key),
+                sharedKeys: SharedKeyring(try SecretKey(copying: key)),
                 proposals: DefaultProposals.ike,
                 tunnels: [tunnel],
                 origin: ConfigurationOrigin(source: "f", line: 1)

@@ -6,13 +6,18 @@ import Testing
 
 @testable import Gateway
 
+/// A tunnel as gateway.yaml says it.
+func tunnel(_ key: TunnelKey, _ mode: StartMode, _ canInitiate: Bool = true) -> SupervisedTunnel {
+    SupervisedTunnel(key, Persistence(mode), canInitiate: canInitiate)
+}
+
 @Suite struct SupervisorTests {
     private let key = TunnelKey(connection: "branch", tunnel: "net")
     private let start = Instant.zero
 
     private func supervisor(_ mode: StartMode, canInitiate: Bool = true) -> Supervisor {
         var supervisor = Supervisor(entropy: SeededEntropy(seed: 7))
-        supervisor.setTunnels([(key, mode, canInitiate)], at: start)
+        supervisor.setTunnels([tunnel(key, mode, canInitiate)], at: start)
         return supervisor
     }
 
@@ -97,7 +102,7 @@ import Testing
     @Test func boundsHandshakesInFlight() {
         var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
         let keys = (0..<200).map { TunnelKey(connection: "c\($0)", tunnel: "t") }
-        supervisor.setTunnels(keys.map { ($0, .start, true) }, at: start)
+        supervisor.setTunnels(keys.map { tunnel($0, .start) }, at: start)
         let first = supervisor.takeDue(at: start)
         #expect(first.count == Supervisor.maximumInFlight)
         #expect(supervisor.takeDue(at: start).isEmpty)
@@ -168,7 +173,7 @@ import Testing
     @Test func anIKESAStaysForATunnelThatShallComeUp() {
         var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
         let other = TunnelKey(connection: "branch", tunnel: "voice")
-        supervisor.setTunnels([(key, .start, true), (other, .onDemand, true)], at: start)
+        supervisor.setTunnels([tunnel(key, .start), tunnel(other, .onDemand)], at: start)
         #expect(supervisor.lacksTunnel("branch"))
         supervisor.childUp(key, id: 1, at: start)
         #expect(!supervisor.lacksTunnel("branch") && !supervisor.isDown("branch"))
@@ -181,7 +186,7 @@ import Testing
     @Test func tenThousandTunnelsComeBackAtTheBudgetsPace() {
         var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
         let keys = (0..<10_000).map { TunnelKey(connection: "c\($0)", tunnel: "t") }
-        supervisor.setTunnels(keys.map { ($0, .start, true) }, at: start)
+        supervisor.setTunnels(keys.map { tunnel($0, .start) }, at: start)
         var (taken, now) = (0, start)
         for _ in 0..<60 {
             for key in supervisor.takeDue(at: now) {
@@ -198,10 +203,10 @@ import Testing
         var supervisor = supervisor(.start)
         supervisor.childUp(key, id: 1, at: start)
         let other = TunnelKey(connection: "new", tunnel: "net")
-        supervisor.setTunnels([(key, .start, true), (other, .passive, true)], at: seconds(5))
+        supervisor.setTunnels([tunnel(key, .start), tunnel(other, .passive)], at: seconds(5))
         #expect(supervisor.entries[key]?.phase == .up(1))
         #expect(supervisor.entries[other]?.phase == .idle)
-        supervisor.setTunnels([(other, .start, true)], at: seconds(6))
+        supervisor.setTunnels([tunnel(other, .start)], at: seconds(6))
         #expect(supervisor.entries[key] == nil)
         #expect(supervisor.takeDue(at: seconds(6)) == [other])
     }
@@ -227,11 +232,21 @@ import Testing
 @Suite struct SystemVersionTests {
     @Test(
         arguments: [
-            (0, "1970-01-01 00:00:00 UTC"), (951_782_399, "2000-02-28 23:59:59 UTC"),
-            (951_782_400, "2000-02-29 00:00:00 UTC"), (1_795_554_000, "2026-11-24 21:00:00 UTC"),
+            (0, "Jan 01 00:00:00 UTC 1970"), (951_782_399, "Feb 28 23:59:59 UTC 2000"),
+            (951_782_400, "Feb 29 00:00:00 UTC 2000"), (1_795_554_000, "Nov 24 21:00:00 UTC 2026"),
         ] as [(Int64, String)]
     )
     func writesCalendarTime(_ seconds: Int64, _ text: String) {
         #expect(SystemVersion.calendarText(seconds) == text)
+    }
+
+    @Test(
+        arguments: [
+            (0, "0 seconds"), (1, "1 second"), (120, "120 seconds"), (121, "2 minutes"), (7_201, "2 hours"),
+            (200_000, "2 days"),
+        ] as [(Int64, String)]
+    )
+    func writesSpans(_ seconds: Int64, _ text: String) {
+        #expect(SystemVersion.spanText(seconds) == text)
     }
 }

@@ -73,7 +73,7 @@ import Vici
         let details = ChildDetails(
             path: OuterPath(local: end, remote: end, encapsulation: .udp),
             pathMTU: path,
-            tunnelID: 3
+            reqid: 3
         )
         let list = ViciLists.listSA(try ike(1, children: [try child(7)]), details: [7: details], at: now)
         let child = try #require(list.section("branch")?.section("child-sas")?.section("net-7"))
@@ -118,12 +118,12 @@ import Vici
             remoteAddress: RemoteAddress([.name("peer.example"), .prefix(prefix)]),
             localIdentity: nil,
             remoteIdentity: nil,
-            sharedKey: try SecretKey(copying: [1]),
+            sharedKeys: SharedKeyring(try SecretKey(copying: [1])),
             proposals: DefaultProposals.ike,
             tunnels: [tunnel],
             origin: ConfigurationOrigin(source: "f", line: 1)
         )
-        var entry = Supervisor.Entry(mode: .start, canInitiate: true)
+        var entry = Supervisor.Entry(SupervisedTunnel(tunnel, of: connection))
         entry.phase = .waiting(now.advanced(by: .seconds(12)))
         entry.failures = 3
         entry.lastCause = "no answer"

@@ -77,7 +77,12 @@ private final class TestClient {
         switch request.command {
         case "list-sas":
             let count = request.message.number("count", as: Int.self) ?? 1
-            request.streamAll("list-sa", count, numbered, .success)
+            request.streamAll(
+                "list-sa",
+                count,
+                { number in numbered(number).flatMap { ViciRequest.frame("list-sa", $0) } },
+                .success
+            )
         case "flood":
             for number in 0..<20_000 {
                 if let message = numbered(number) { request.stream("list-sa", message) }

@@ -114,7 +114,7 @@ struct PolicyFixture {
             remoteAddress: remoteAddress,
             localIdentity: localIdentity,
             remoteIdentity: remoteIdentity,
-            sharedKey: key(sharedKey),
+            sharedKeys: SharedKeyring(key(sharedKey)),
             proposals: proposals(ike, .ike),
             tunnels: [tunnel] + further,
             forcesEncapsulation: forcesEncapsulation,

@@ -74,16 +74,21 @@ def swan_environment(directory):
     return prologue, {"STRONGSWAN_CONF": f"{directory}/strongswan.conf", "PATH": SBIN}
 
 
-def swanctl(lab, role, socket, *arguments, timeout=30, directory=None):
-    """Stock swanctl against any vici socket: CompletedProcess."""
-    directory = directory or lab.dir / "swanctl"
+def swanctl_command(directory, socket, *arguments):
+    """(argv, environment) of stock swanctl against any vici socket."""
     directory.mkdir(exist_ok=True)
     if not (directory / "strongswan.conf").exists():
         (directory / "strongswan.conf").write_text("swanctl {\n  load = random openssl\n}\n")
     prologue, environment = swan_environment(directory)
     # started by its path in the cache, so that an AppArmor profile of an installed strongSwan does not apply
     line = f"{prologue}exec {shlex.quote(str(peers.TREE))}/usr/sbin/swanctl {shlex.join(arguments)} --uri unix://{socket}"
-    return lab.call(role, ["unshare", "-m", "sh", "-c", line], timeout, environment)
+    return ["unshare", "-m", "sh", "-c", line], environment
+
+
+def swanctl(lab, role, socket, *arguments, timeout=30, directory=None):
+    """Stock swanctl against any vici socket: CompletedProcess."""
+    argv, environment = swanctl_command(directory or lab.dir / "swanctl", socket, *arguments)
+    return lab.call(role, argv, timeout, environment)
 
 
 def parse_sas(text):
@@ -265,7 +270,8 @@ class StrongSwan(GatewayProcess):
         super().__init__(lab, role, specs, "strongswan")
         # while its own tunnel is away, its answers must not confuse the observer
         for s in specs:
-            lab.run(role, f"ip route replace unreachable {s.remote_net} metric 9999")
+            if s.remote_net != "dynamic":
+                lab.run(role, f"ip route replace unreachable {s.remote_net} metric 9999")
         self.write()
 
     def write(self):

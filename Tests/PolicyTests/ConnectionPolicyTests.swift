@@ -16,7 +16,7 @@ struct ConnectionPolicyTests {
             remoteAddress: remote,
             localIdentity: local,
             remoteIdentity: peer,
-            sharedKey: try SecretKey(copying: [1, 2, 3]),
+            sharedKeys: SharedKeyring(try SecretKey(copying: [1, 2, 3])),
             proposals: DefaultProposals.ike,
             tunnels: [],
             origin: ConfigurationOrigin(source: "f", line: 3),

@@ -12,7 +12,7 @@ struct IdentityTests {
         ("@@user", 3, "user"), ("email:root", 3, "root"), ("rfc822:root", 3, "root"), ("fqdn:a@b", 2, "a@b"),
         ("dns:a", 2, "a"),
         ("@#414243", 11, "ABC"), ("keyid:0x414243", 11, "ABC"), ("keyid:ABC", 11, "ABC"),
-        ("@#00ff", 11, "\\x00\\xff"),
+        ("@#00ff", 11, "00:ff"),
     ])
     func readsConfiguredText(text: String, type: UInt8, description: String) throws {
         let identity = try #require(Identity(configured: text))

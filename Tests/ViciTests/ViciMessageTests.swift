@@ -64,7 +64,7 @@ let sampleMessage = ViciMessage {
 
     @Test(
         arguments: [
-            [0], [7], [2], [5, 0, 0], [6], [3, 0, 0, 0], [1, 0, 2], [4, 0, 6],
+            [0], [7], [2], [5, 0, 0], [6], [3, 0, 0], [1, 0, 3], [4, 0, 1],
             [3, 1, 0x0a, 0, 0], [3, 1, 0xc3, 0, 0], [4, 1, 0x61, 3, 1, 0x62, 0, 0, 6],
             [4, 1, 0x61, 4, 1, 0x62, 6, 6],
             [1, 1, 0x61, 2, 2], [4, 1, 0x61], [1, 1, 0x61],
@@ -108,13 +108,18 @@ let sampleMessage = ViciMessage {
         #expect(try parseMessage(longest.encoded()) == longest)
         for message in [
             ViciMessage { $0.set(String(repeating: "n", count: 256), "") },
-            ViciMessage { $0.set("", "") },
             ViciMessage { $0.set("é", "") },
             ViciMessage { $0.set("n", octets: Array(repeating: 7, count: 65_536)) },
             ViciMessage { $0.list("n", octets: [Array(repeating: 7, count: 65_536)]) },
         ] {
             #expect(throws: WireError.self) { try message.encoded() }
         }
+    }
+
+    @Test func aNameMayBeEmpty() throws {
+        // strongSwan's `get-counters` names the sum of all connections so.
+        let message = ViciMessage { $0.section("counters") { $0.section("") { $0.set("invalid", 1) } } }
+        #expect(try parseMessage(message.encoded()) == message)
     }
 
     @Test func accessorsTellKindsApart() {

@@ -22,7 +22,7 @@ import Vici
     }
 
     @Test(
-        arguments: [[8], [2, 0], [5, 1], [3, 0], [3, 2, 0x61], [3, 1, 0x61, 0], [0, 1, 0x61, 9]] as [[UInt8]]
+        arguments: [[8], [2, 0], [5, 1], [3], [3, 2, 0x61], [3, 1, 0x61, 0], [0, 1, 0x61, 9]] as [[UInt8]]
     )
     func rejectsMalformedPackets(octets: [UInt8]) throws {
         var buffer = ViciFrameBuffer()

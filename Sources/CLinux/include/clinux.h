@@ -3,6 +3,7 @@
 #define CLINUX_H
 
 #include "clinux_net.h"
+#include "clinux_shell.h"
 #if __has_include("clinux_pump.h")
 #include "clinux_pump.h"
 #endif

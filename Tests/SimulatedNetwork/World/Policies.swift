@@ -95,7 +95,7 @@ struct PolicyShape: Sendable {
             remoteAddress: .address(side.other.publicAddress),
             localIdentity: side.identity,
             remoteIdentity: side.other.identity,
-            sharedKey: Fixed.sharedKey,
+            sharedKeys: SharedKeyring(Fixed.sharedKey),
             proposals: ike.split(separator: " ").map { Fixed.proposal(String($0), .ike) },
             tunnels: entries,
             livenessDelay: livenessDelay,

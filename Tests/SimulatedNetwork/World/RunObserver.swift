@@ -75,7 +75,8 @@ struct RunObserver {
         case .ikeDown(_, let cause):
             // Whoever gave up has waited before, and comes back.
             if case .noAnswer = cause { excuse(now - 20_000, now + 80_000) }
-        case .ikeUp, .childUp, .childDown, .attemptFailed, .childFailed, .rekeyFailed, .pathProbed, .progress:
+        case .ikeUp, .ikeMoved, .childUp, .childDown, .attemptFailed, .childFailed, .rekeyFailed, .pathProbed,
+            .progress:
             break
         }
     }
@@ -109,6 +110,7 @@ struct RunObserver {
         switch event {
         case .ikeUp(let ike): return "\(name(ike)) up"
         case .ikeDown(let ike, let cause): return "\(name(ike)) down: \(cause)"
+        case .ikeMoved(let ike): return "\(name(ike)) moved to \(ike.remote)"
         case .childUp(let ike, let child): return "\(name(ike)) \(child.tunnel) \(spis(child)) up"
         case .childDown(let ike, let child, let cause): return "\(name(ike)) \(spis(child)) down: \(cause)"
         case .attemptFailed(_, _, _, _, let cause): return "attempt failed: \(cause)"

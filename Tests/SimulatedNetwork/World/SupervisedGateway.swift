@@ -38,7 +38,10 @@ final class SupervisedGateway {
 
     private func setTunnels(at now: Instant) {
         let keys = (0..<shape.tunnels).map { Self.key($0) }
-        supervisor.setTunnels(keys.map { ($0, shape.start, true) }, at: now)
+        supervisor.setTunnels(
+            keys.map { SupervisedTunnel($0, Persistence(shape.start), canInitiate: true) },
+            at: now
+        )
     }
 
     static func key(_ tunnel: Int) -> TunnelKey {
@@ -105,7 +108,7 @@ final class SupervisedGateway {
                 if isRefused || isUseless(ike) { useless.append(ike.id) }
             case .ikeUp(let ike):
                 supervisor.tryNow(ike.connection, forgetsFailures: false, at: now)
-            case .ikeDown, .ikeRekeyed, .rekeyFailed, .pathProbed, .progress:
+            case .ikeDown, .ikeMoved, .ikeRekeyed, .rekeyFailed, .pathProbed, .progress:
                 continue
             }
         }

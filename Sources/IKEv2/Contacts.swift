@@ -1,0 +1,68 @@
+import IKECore
+import IPPackets
+import IPsecTypes
+import Policy
+
+/// Which IKE_SAs are established between which identities: what INITIAL_CONTACT (RFC 7296 §2.4) and uniqueness ask.
+struct Contacts {
+    /// Who speaks to whom.
+    struct Pair: Hashable {
+        let local: Identity
+        let remote: Identity
+
+        init(_ local: Identity, _ remote: Identity) {
+            self.local = local.normalized
+            self.remote = remote.normalized
+        }
+    }
+
+    /// What is known of one IKE_SA.
+    struct Contact: Equatable {
+        let pair: Pair
+        let connection: String
+        let remote: Endpoint
+    }
+
+    private var contacts: [IKESPI: Contact] = [:]
+    private var members: [Pair: Set<IKESPI>] = [:]
+
+    /// The IKE_SA of `spi` is this now; nil when it is none, or ends.
+    mutating func set(_ contact: Contact?, for spi: IKESPI) {
+        let old = contacts[spi]
+        guard old != contact else { return }
+        contacts[spi] = contact
+        guard old?.pair != contact?.pair else { return }
+        if let pair = old?.pair {
+            members[pair]?.remove(spi)
+            if members[pair]?.isEmpty ?? false { members[pair] = nil }
+        }
+        if let pair = contact?.pair { members[pair, default: []].insert(spi) }
+    }
+
+    subscript(spi: IKESPI) -> Contact? { contacts[spi] }
+
+    /// True while there is an IKE_SA between these.
+    func has(_ pair: Pair) -> Bool { members[pair] != nil }
+
+    /// The IKE_SAs of one connection between these, in a fixed order.
+    func established(_ pair: Pair, of connection: String) -> [(spi: IKESPI, remote: Endpoint)] {
+        (members[pair] ?? []).sorted().compactMap { spi in
+            guard let contact = contacts[spi], contact.connection == connection else { return nil }
+            return (spi, contact.remote)
+        }
+    }
+}
+
+extension Contacts.Contact {
+    /// The contact that an IKE_SA is: nil unless it is established and to stay.
+    init?(_ sa: IKESA) {
+        guard case .established(let state) = sa.state, state.closing == nil, state.successor == nil,
+            !state.awaitsHandover, !state.isSilent
+        else { return nil }
+        self.init(
+            pair: Contacts.Pair(state.localIdentity, state.peer.identity),
+            connection: state.connection.name,
+            remote: sa.common.remote
+        )
+    }
+}

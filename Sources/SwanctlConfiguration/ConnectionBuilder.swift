@@ -1,0 +1,114 @@
+import Cryptography
+import IPPackets
+import IPsecTypes
+import Policy
+
+/// Makes policy values of options that are all supported, with strongSwan's defaults.
+struct ConnectionBuilder {
+    static let origin = ConfigurationOrigin(source: ConfigurationOrigin.vici)
+    /// What the data plane can keep of a window.
+    static let replayWindows: ClosedRange<UInt32> = 32...8192
+
+    let options: ConnectionOptions
+
+    func policy(_ keyring: SharedKeyring) -> ConnectionPolicy {
+        let lifetime = Lifetimes.IKE(options)
+        return ConnectionPolicy(
+            name: options.name,
+            localAddresses: localAddresses,
+            remoteAddress: remoteAddress,
+            localIdentity: options.localRounds.first?.identity?.identity,
+            remoteIdentity: options.remoteRounds.first?.identity?.identity,
+            sharedKeys: keyring,
+            proposals: proposals(options.proposals, standard: DefaultProposals.ike),
+            tunnels: options.children.map { tunnel($0) },
+            forcesEncapsulation: options.encap ?? false,
+            livenessDelay: options.dpdDelay.flatMap { Lifetimes.duration($0) },
+            lifetime: lifetime.policy,
+            // Who comes with swanctl.conf expects the rekeys that stand there, and no others.
+            preflightsPFS: false,
+            uniqueness: options.unique ?? .no,
+            reauthentication: lifetime.reauthentication,
+            keyingTries: Int(clamping: options.keyingTries ?? 1),
+            origin: Self.origin
+        )
+    }
+
+    private var localAddresses: [IPAddress] {
+        options.localHosts.compactMap { host in
+            if case .address(let address) = host { address } else { nil }
+        }
+    }
+
+    private var remoteAddress: RemoteAddress {
+        var hosts: [RemoteHost] = []
+        for host in options.remoteHosts {
+            switch host {
+            case .any(isIPv6: nil): return .any
+            case .any(isIPv6: false?): hosts.append(.range(Self.firstV4, Self.lastV4))
+            case .any(isIPv6: true?): hosts.append(.range(Self.firstV6, Self.lastV6))
+            case .address(let address): hosts.append(.address(address))
+            case .prefix(let prefix): hosts.append(.prefix(prefix))
+            case .range(let first, let last): hosts.append(.range(first, last))
+            case .name(let name): hosts.append(.name(name))
+            }
+        }
+        return hosts.isEmpty ? .any : RemoteAddress(hosts)
+    }
+
+    private static let firstV4 = IPAddress.v4(.any)
+    private static let lastV4 = IPAddress.v4(IPv4Address(.max))
+    private static let firstV6 = IPAddress.v6(.any)
+    private static let lastV6 = IPAddress.v6(IPv6Address(high: .max, low: .max))
+
+    private func proposals(_ list: [ProposalOption], standard: [Proposal]) -> [Proposal] {
+        guard !list.isEmpty else { return standard }
+        return list.flatMap { option in
+            switch option {
+            case .standard: standard
+            case .proposal(let proposal): [proposal]
+            case .unsupported: [Proposal]()
+            }
+        }
+    }
+
+    private func tunnel(_ child: ChildOptions) -> TunnelPolicy {
+        let volumes = Lifetimes.Volumes(child)
+        return TunnelPolicy(
+            name: child.name,
+            localSelectors: selectors(child.localSelectors),
+            remoteSelectors: selectors(child.remoteSelectors),
+            proposals: proposals(child.espProposals, standard: DefaultProposals.esp),
+            persistence: Persistence(
+                onLoad: child.startAction ?? StartAction.none,
+                onClose: child.closeAction ?? StartAction.none,
+                onDead: child.dpdAction ?? StartAction.none,
+                triesForEver: false
+            ),
+            replayWindow: Int(child.replayWindow ?? 32),
+            lifetime: volumes.lifetime,
+            rekeyVolume: volumes.rekeyVolume,
+            limit: volumes.limit,
+            updown: child.updown.flatMap { $0.isEmpty ? nil : $0 },
+            priority: child.priority.flatMap { $0 == 0 ? nil : Int($0) },
+            origin: Self.origin
+        )
+    }
+
+    private func selectors(_ list: [SelectorOption]) -> [ConfiguredSelector] {
+        (list.isEmpty ? [SelectorOption()] : list).compactMap { $0.configured }
+    }
+}
+
+extension SelectorOption {
+    /// The policy's selector; nil where both cannot be said together, which is refused before.
+    var configured: ConfiguredSelector? {
+        switch addresses {
+        case .dynamic:
+            return .dynamic(ipProtocol: ipProtocol, ports: ports)
+        case .range(let first, let last):
+            return TrafficSelector(first, last, ipProtocol: ipProtocol, ports: ports, isOpaque: isOpaque)
+                .map { .fixed($0) }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+import IPsecTypes
+
+/// Valid settings that Causeway does not carry out yet, and what is said of each: one line a setting, so that a
+/// feature is switched on by taking its line away.
+///
+/// A setting that has the effect of strongSwan's default, or of what we do anyway, is none of them.
+struct UnsupportedSettings {
+    private(set) var found: [(path: String, value: String)] = []
+
+    init(_ options: ConnectionOptions) {
+        let path = "connections.\(options.name)"
+        addExchange(options, path)
+        addAddresses(options, path)
+        addExtensions(options, path)
+        // Without a method charon signs with a key of ours.
+        if options.localRounds.isEmpty { add("\(path).local.auth", "pubkey (the default)") }
+        for (side, rounds) in [("local", options.localRounds), ("remote", options.remoteRounds)] {
+            if rounds.count > 1 { add("\(path).\(rounds[1].name)", "a second round of authentication") }
+            for round in rounds { addRound(round, isLocal: side == "local", path) }
+        }
+        for child in options.children {
+            let path = "\(path).children.\(child.name)"
+            addProtection(child, path)
+            addPolicies(child, path)
+            addMarks(child, path)
+            addHeaders(child, path)
+        }
+    }
+
+    /// Throws the first one.
+    func check() throws(LoadRefusal) {
+        if let first = found.first { throw .notSupported(first.path, first.value) }
+    }
+
+    private mutating func add(_ path: String, _ value: String?) {
+        if let value { found.append((path, value)) }
+    }
+
+    // MARK: - Connections
+
+    private mutating func addExchange(_ options: ConnectionOptions, _ path: String) {
+        if let version = options.version, version == 1 { add("\(path).version", "1") }
+        if options.aggressive == true { add("\(path).aggressive", "yes") }
+        if options.pull == false { add("\(path).pull", "no") }
+        if options.fragmentation == "force" { add("\(path).fragmentation", "force") }
+        if let word = options.childless, word == "prefer" || word == "force" {
+            add("\(path).childless", word)
+        }
+        if let dscp = options.dscp, dscp != 0 {
+            let digits = String(dscp, radix: 2)
+            add("\(path).dscp", String(repeating: "0", count: 6 - digits.count) + digits)
+        }
+        for case .unsupported(let text) in options.proposals { add("\(path).proposals", text) }
+    }
+
+    private mutating func addAddresses(_ options: ConnectionOptions, _ path: String) {
+        for (host, text) in zip(options.localHosts, options.localTexts) {
+            switch host {
+            case .any(isIPv6: nil), .address: break
+            case .any, .prefix, .range, .name: add("\(path).local_addrs", text)
+            }
+        }
+        if let port = options.localPort, ![0, 500].contains(port) { add("\(path).local_port", "\(port)") }
+        if let port = options.remotePort, ![0, 500].contains(port) { add("\(path).remote_port", "\(port)") }
+        add("\(path).vips", options.virtualAddresses.first)
+        add("\(path).pools", options.pools.first)
+    }
+
+    private mutating func addExtensions(_ options: ConnectionOptions, _ path: String) {
+        if let identity = options.ppkIdentity, !identity.isEmpty { add("\(path).ppk_id", identity) }
+        if options.ppkRequired == true { add("\(path).ppk_required", "yes") }
+        for (key, value) in [("if_id_in", options.interfaceIDIn), ("if_id_out", options.interfaceIDOut)] {
+            if let value, !value.isZero { add("\(path).\(key)", value.description) }
+        }
+        if options.mediation == true { add("\(path).mediation", "yes") }
+        add("\(path).mediated_by", options.mediatedBy)
+        add("\(path).mediation_peer", options.mediationPeer)
+    }
+
+    private mutating func addRound(_ round: AuthenticationOptions, isLocal: Bool, _ path: String) {
+        let path = "\(path).\(round.name)"
+        // Without a method charon takes signatures for our side, and any method for the peer's.
+        switch round.method {
+        case .psk: break
+        case nil: if isLocal { add("\(path).auth", "pubkey (the default)") }
+        case .publicKey(let text), .eap(let text), .xauth(let text): add("\(path).auth", text)
+        }
+        for (key, value) in [
+            ("id", round.identity), ("ca_id", round.caIdentity), ("aaa_id", round.aaaIdentity),
+            ("eap_id", round.eapIdentity), ("xauth_id", round.xauthIdentity),
+        ] {
+            guard let value else { continue }
+            if key != "id" {
+                add("\(path).\(key)", value.description)
+            } else if value.identity == nil {
+                add("\(path).id", value.description)
+            }
+        }
+        add("\(path).groups", round.groups.first?.description)
+        add("\(path).cert_policy", round.certificatePolicies.first)
+        if !round.certificates.isEmpty { add("\(path).certs", "a certificate") }
+        if !round.authorityCertificates.isEmpty { add("\(path).cacerts", "a certificate") }
+        if !round.publicKeys.isEmpty { add("\(path).pubkeys", "a public key") }
+        for section in round.tokenSections { add("\(path).\(section)", "a certificate") }
+        if let revocation = round.revocation, revocation != "relaxed" {
+            add("\(path).revocation", revocation)
+        }
+    }
+
+    // MARK: - Children
+
+    private mutating func addProtection(_ child: ChildOptions, _ path: String) {
+        if let mode = child.mode, mode != .tunnel { add("\(path).mode", mode.rawValue) }
+        for case .unsupported(let text) in child.ahProposals { add("\(path).ah_proposals", text) }
+        for case .unsupported(let text) in child.espProposals { add("\(path).esp_proposals", text) }
+        if child.ipcomp == true { add("\(path).ipcomp", "yes") }
+        if child.sha256With96 == true { add("\(path).sha256_96", "yes") }
+        if let padding = child.tfcPadding, padding != .octets(0) {
+            add("\(path).tfc_padding", padding.description)
+        }
+        if let window = child.replayWindow, !ConnectionBuilder.replayWindows.contains(window) {
+            add("\(path).replay_window", "\(window)")
+        }
+        if let seconds = child.inactivity, seconds != 0 { add("\(path).inactivity", "\(seconds)s") }
+    }
+
+    private mutating func addPolicies(_ child: ChildOptions, _ path: String) {
+        if child.policies == false { add("\(path).policies", "no") }
+        if let number = child.reqid, number != 0 { add("\(path).reqid", "\(number)") }
+        if child.hostaccess == true { add("\(path).hostaccess", "yes") }
+        if let interface = child.interface, !interface.isEmpty { add("\(path).interface", interface) }
+        add("\(path).label", child.label)
+        if let mode = child.labelMode, mode == "selinux" { add("\(path).label_mode", mode) }
+        if let word = child.perCPU, word != "no" { add("\(path).per_cpu_sas", word) }
+        if let word = child.hardwareOffload, word != "no", word != "auto" {
+            add("\(path).hw_offload", word)
+        }
+        for (key, selectors) in [("local_ts", child.localSelectors), ("remote_ts", child.remoteSelectors)] {
+            for selector in selectors where selector.isOpaque && selector.addresses == .dynamic {
+                add("\(path).\(key)", selector.description)
+            }
+        }
+    }
+
+    private mutating func addMarks(_ child: ChildOptions, _ path: String) {
+        let marks: [(String, MarkOption?)] = [
+            ("mark_in", child.markIn), ("mark_out", child.markOut), ("set_mark_in", child.setMarkIn),
+            ("set_mark_out", child.setMarkOut), ("if_id_in", child.interfaceIDIn),
+            ("if_id_out", child.interfaceIDOut),
+        ]
+        for (key, mark) in marks {
+            if let mark, !mark.isZero { add("\(path).\(key)", mark.description) }
+        }
+        if child.markInSA == true { add("\(path).mark_in_sa", "yes") }
+    }
+
+    /// What the data plane does with the outer header is fixed; see `ESP`.
+    private mutating func addHeaders(_ child: ChildOptions, _ path: String) {
+        if child.copyDF == false { add("\(path).copy_df", "no") }
+        if child.copyECN == false { add("\(path).copy_ecn", "no") }
+        if let copy = child.copyDSCP, copy != .out { add("\(path).copy_dscp", copy.rawValue) }
+        if child.icmp == true { add("\(path).icmp", "yes") }
+    }
+}

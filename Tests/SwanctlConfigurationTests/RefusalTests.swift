@@ -1,0 +1,175 @@
+import Testing
+import Vici
+
+@testable import SwanctlConfiguration
+
+/// Every setting that is not carried out is refused by its name, and charon's refusals are told in its words.
+struct RefusalTests {
+    @Test(arguments: [
+        ("version", "1"), ("aggressive", "yes"), ("pull", "no"), ("dscp", "101110"),
+        ("fragmentation", "force"),
+        ("childless", "prefer"), ("childless", "force"), ("local_port", "4501"), ("remote_port", "1500"),
+        ("vips", "0.0.0.0"), ("pools", "rw_pool"), ("ppk_id", "sun"), ("ppk_required", "yes"),
+        ("if_id_in", "7"),
+        ("if_id_out", "%unique"), ("mediation", "yes"), ("mediated_by", "mediator"),
+        ("mediation_peer", "peer"),
+        ("local_addrs", "gateway.example.org"), ("proposals", "aes128-sha256-modp1024"),
+    ])
+    func settingsOfConnections(_ key: String, _ value: String) {
+        let refusal = outcome(connectionText("\(key) = \(value)"))
+        #expect(refusal.hasPrefix("connections.c.\(key) = \(value)"))
+        #expect(refusal.hasSuffix(": not supported yet"))
+    }
+
+    @Test(arguments: [
+        ("mode", "transport"), ("mode", "transport_proxy"), ("mode", "beet"), ("mode", "iptfs"),
+        ("mode", "pass"),
+        ("mode", "drop"), ("ipcomp", "yes"), ("sha256_96", "yes"), ("tfc_padding", "mtu"),
+        ("tfc_padding", "1400"),
+        ("replay_window", "0"), ("replay_window", "31"), ("replay_window", "8193"), ("inactivity", "60s"),
+        ("policies", "no"), ("reqid", "10"), ("hostaccess", "yes"), ("interface", "eth0"),
+        ("label", "unconfined"), ("label_mode", "selinux"),
+        ("per_cpu_sas", "yes"), ("per_cpu_sas", "encap"), ("hw_offload", "crypto"), ("hw_offload", "packet"),
+        ("mark_in", "10"), ("mark_out", "%unique"), ("set_mark_in", "%same"), ("set_mark_out", "1/0xff"),
+        ("mark_in_sa", "yes"), ("if_id_in", "9"), ("if_id_out", "%unique-dir"), ("copy_df", "no"),
+        ("copy_ecn", "no"), ("copy_dscp", "no"), ("copy_dscp", "in"), ("copy_dscp", "yes"), ("icmp", "yes"),
+        ("ah_proposals", "sha256"), ("esp_proposals", "3des-sha1"),
+    ])
+    func settingsOfChildren(_ key: String, _ value: String) {
+        let refusal = outcome(connectionText(child: "\(key) = \(value)"))
+        #expect(refusal.hasPrefix("connections.c.children.n.\(key) = \(value)"))
+        #expect(refusal.hasSuffix(": not supported yet"))
+    }
+
+    @Test(arguments: [
+        ("auth", "pubkey"), ("auth", "rsa-2048-sha256"), ("auth", "ike:rsa/pss"), ("auth", "eap-mschapv2"),
+        ("auth", "xauth"), ("auth", "xauth-pam"), ("ca_id", "ca.example.org"), ("aaa_id", "aaa.example.org"),
+        ("eap_id", "%any"), ("xauth_id", "carol"), ("groups", "sales"), ("cert_policy", "1.2.3"),
+        ("revocation", "strict"), ("revocation", "ifuri"),
+    ])
+    func settingsOfRounds(_ key: String, _ value: String) {
+        let refusal = outcome(connectionText(remote: "\(key) = \(value)"))
+        #expect(refusal == "connections.c.remote.\(key) = \(value): not supported yet")
+    }
+
+    @Test(arguments: ["certs", "cacerts", "pubkeys"])
+    func certificatesOfRounds(_ key: String) {
+        #expect(
+            outcome(connectionText(remote: "\(key) = moon.pem")).hasPrefix("connections.c.remote.\(key) = a ")
+        )
+        #expect(
+            outcome(connectionText(remote: "cert-1 {\nhandle = 01\n}"))
+                .hasPrefix("connections.c.remote.") == !key.isEmpty
+        )
+    }
+
+    @Test func ourSideWithoutAMethodWouldSign() {
+        #expect(
+            outcome("connections {\n c {\n remote {\n auth = psk\n }\n }\n}")
+                == "connections.c.local.auth = pubkey (the default): not supported yet"
+        )
+        #expect(outcome("connections {\n c {\n local {\n auth = psk\n }\n }\n}") == "loaded")
+    }
+
+    @Test func aSecondRoundIsRefused() {
+        let text = connectionText("remote-2 {\n auth = psk\n}")
+        #expect(
+            outcome(text).hasSuffix(" = a second round of authentication: not supported yet")
+        )
+    }
+
+    @Test func unknownKeysAreRefusedInCharonsWords() {
+        let expected = "unknown option: foo, config discarded"
+        #expect(outcome(connectionText("foo = 1")) == expected)
+        #expect(outcome(connectionText(child: "foo = 1")) == expected)
+        #expect(outcome(connectionText(remote: "foo = 1")) == expected)
+        #expect(outcome(connectionText("Version = 2")) == "unknown option: Version, config discarded")
+        // A list where charon has a value, and the reverse.
+        let list = ViciMessage { $0.section("c") { $0.list("version", ["2"]) } }
+        let value = ViciMessage { $0.section("c") { $0.set("proposals", "default") } }
+        for (message, key) in [(list, "version"), (value, "proposals")] {
+            var configuration = LoadedConfiguration()
+            let refusal = #expect(throws: LoadRefusal.self) { try configuration.loadConnection(message) }
+            #expect(refusal?.description == "unknown option: \(key), config discarded")
+        }
+    }
+
+    @Test(arguments: [
+        ("version", "two"), ("encap", "maybe"), ("mobike", ""), ("dpd_delay", "1w"), ("dscp", "102"),
+        ("fragmentation", "maybe"), ("childless", "x"), ("send_cert", "x"), ("ocsp", "x"),
+        ("keyingtries", "%f"),
+        ("unique", "yes"), ("local_port", "isakmp"), ("reauth_time", "-1"), ("rekey_time", "1.5h"),
+        ("over_time", "x"), ("rand_time", "10%"), ("if_id_in", "-"), ("proposals", "foo"), ("vips", "a b"),
+        ("local_addrs", "10.0.0.0/99"), ("remote_addrs", "300.1.2.3"), ("aggressive", "2"),
+    ])
+    func invalidValuesOfConnections(_ key: String, _ value: String) {
+        #expect(outcome(connectionText("\(key) = \(value)")) == "invalid value for: \(key), config discarded")
+    }
+
+    @Test(arguments: [
+        ("mode", "tunnels"), ("policies", "x"), ("replay_window", "x"), ("rekey_time", "x"),
+        ("life_bytes", "1x"),
+        ("rekey_packets", "1k"), ("dpd_action", "hold"), ("start_action", "trap|x"), ("close_action", ""),
+        ("reqid", "x"), ("mark_in", "x"), ("mark_in", "1/x"), ("set_mark_out", "%other"),
+        ("tfc_padding", "x"),
+        ("hw_offload", "x"), ("copy_dscp", "x"), ("if_id_in", "1/2"), ("label_mode", "x"),
+        ("per_cpu_sas", "x"),
+        ("esp_proposals", "aes128-foo"), ("local_ts", "10.1.0.0/99"), ("remote_ts", "x"),
+        ("priority", "high"),
+    ])
+    func invalidValuesOfChildren(_ key: String, _ value: String) {
+        #expect(
+            outcome(connectionText(child: "\(key) = \(value)"))
+                == "invalid value for: \(key), config discarded"
+        )
+    }
+
+    @Test func sectionsThatAreNone() {
+        #expect(outcome(connectionText("foo {\n}")) == "invalid section: foo")
+        #expect(outcome(connectionText(remote: "foo {\n}")) == "invalid section: foo")
+        #expect(outcome(connectionText(remote: "cert {\n}")) == "handle or file path missing: cert")
+        #expect(
+            outcome(connectionText(remote: "cacert2 {\nhandle = 1\nfile = /a\n}"))
+                == "handle and file path given: cacert2"
+        )
+        #expect(
+            outcome(connectionText(remote: "cert {\nslot = x\n}"))
+                == "invalid value for: slot, config discarded"
+        )
+    }
+
+    @Test func messagesThatAreNoConnection() {
+        let messages = [
+            ViciMessage(), ViciMessage { $0.set("c", "x") },
+            ViciMessage {
+                $0.section("a", ViciMessage())
+                $0.section("b", ViciMessage())
+            },
+            ViciMessage { $0.section("", ViciMessage()) }, ViciMessage { $0.section("a\n", ViciMessage()) },
+        ]
+        for message in messages {
+            var configuration = LoadedConfiguration()
+            #expect(throws: LoadRefusal.self) { try configuration.loadConnection(message) }
+            #expect(configuration.connections.isEmpty)
+        }
+    }
+
+    @Test func tablesAreBounded() {
+        let items = [String](repeating: "10.1.0.0/16", count: LoadLimits.listItems + 1)
+        #expect(
+            outcome(connectionText(child: "local_ts = " + items.joined(separator: ",")))
+                == "limit of \(LoadLimits.listItems) items of local_ts reached"
+        )
+        let rounds = (0...LoadLimits.rounds).map { "remote-\($0) {\n}" }.joined(separator: "\n")
+        #expect(outcome(connectionText(rounds)).hasPrefix("limit of"))
+        let children = (0...LoadLimits.children).map { "c\($0) {\n}" }.joined(separator: "\n")
+        #expect(
+            outcome("connections {\nc {\nchildren {\n\(children)\n}\n}\n}")
+                == "limit of \(LoadLimits.children) children of a connection reached"
+        )
+        #expect(
+            outcome("connections {\nc {\nchildren {\na {\n}\na {\n}\n}\n}\n}")
+                == "children.a is there twice, config discarded"
+        )
+    }
+}
