@@ -17,7 +17,7 @@ DOCDIR     ?= $(PREFIX)/share/doc/causeway
 TESTABLE = -c release -Xswiftc -enable-testing
 PRODUCT  = -c release --static-swift-stdlib --scratch-path .build-product
 PROGRAMS = causewayd causeway
-FORMATTED = Package.swift Sources Tests
+FORMATTED = Package.swift Sources Tests Benchmarks
 
 .PHONY: help deps programs build product demo demo-down test test-long interop-tests harness-tests interop scenarios containers bench install \
   uninstall fmt lint clean
@@ -32,7 +32,7 @@ help:
 	@echo "make interop        the container images as two sites, the systemd unit under a systemd, in podman"
 	@echo "make scenarios      strongSwan's own scenarios with causewayd as some of their hosts; writes Tests/Interop/scenarios.md"
 	@echo "make containers     the images of Config/containers, with podman; BASE=IMAGE to stand on"
-	@echo "make bench          throughput and CPU next to strongSwan's userspace ESP"
+	@echo "make bench          throughput and CPU next to other userspace tunnels, into Benchmarks/results"
 	@echo "make install        programs, manual pages, systemd files (PREFIX, DESTDIR); make uninstall"
 	@echo "make fmt lint       format the sources, check the format"
 
@@ -92,8 +92,12 @@ containers:
 	@if [ ! -e Config/containers/psk ]; then umask 077; head -c 24 /dev/urandom | base64 > Config/containers/psk; fi
 	@echo "next: podman-compose -f Config/containers/compose.yaml up -d, podman exec gateway causeway status"
 
+# Both parts of Benchmarks; BENCH='--quick' is one short round.
 bench: product
-	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Tests/Interop/bench.py
+	@mkdir -p Benchmarks/results
+	@$(SWIFT) build $(PRODUCT) --product microbench && { echo '# Micro'; echo; .build-product/release/microbench; } > Benchmarks/results/micro.md
+	@cat Benchmarks/results/micro.md
+	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Benchmarks/run.py $(BENCH)
 
 # Nothing is started or enabled; an existing configuration stays as it is.
 install: product

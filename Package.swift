@@ -47,9 +47,10 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
         .target(name: "CLinux"),
+        .target(name: "CIPsecMB"),
         module("Primitives", []),
         module("IPPackets", ["Primitives"]),
-        module("Cryptography", ["COpenSSL", "CSodium", "Primitives"]),
+        module("Cryptography", ["COpenSSL", "CSodium", "CIPsecMB", "Primitives"]),
         module("IPsecTypes", ["Primitives", "IPPackets", "Cryptography"]),
         module("IKEMessages", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
         module("Policy", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
@@ -87,12 +88,20 @@ let package = Package(
         program("causewayd", ["Gateway", "GatewayConfiguration", "LinuxIO", logging, argumentParser]),
         program("causeway", ["Vici", "LinuxIO", "Primitives", "GatewayConfiguration", argumentParser]),
 
+        .executableTarget(
+            name: "microbench",
+            dependencies: ["Cryptography", "ESP", "IPPackets", "IPsecTypes", "Primitives"],
+            path: "Benchmarks/Micro",
+            swiftSettings: strict
+        ),
+
         .target(
             name: "TestSupport",
             dependencies: ["Primitives"],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),
+        .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         tests("Primitives", []),
         tests("IPPackets", ["Primitives"]),
         tests("Cryptography", ["Primitives"]),
@@ -104,7 +113,10 @@ let package = Package(
             ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", "IKECore"]
         ),
         tests("ESP", ["Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),
-        tests("PacketPump", ["ESP", "IPsecTypes", "IPPackets", "Cryptography", "Primitives"]),
+        tests(
+            "PacketPump",
+            ["ESP", "IPsecTypes", "IPPackets", "Cryptography", "CLinux", "Primitives", "AllocationCounter"]
+        ),
         tests("LinuxIO", ["Primitives", "IPPackets"]),
         tests("Vici", ["Primitives"]),
         tests("GatewayConfiguration", ["Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),

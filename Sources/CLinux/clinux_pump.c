@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "clinux_pump.h"
 
+#include "clinux_address.h"
+
 #include <errno.h>
 #include <linux/errqueue.h>
 #include <linux/filter.h>
@@ -8,10 +10,13 @@
 #include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,17 +27,6 @@
 #define UDP_GRO 104
 #endif
 
-enum { CONTROL_OCTETS = 128 };
-
-struct clinux_batch {
-    uint32_t capacity;
-    uint32_t count;
-    struct mmsghdr *messages;
-    struct iovec *vectors;
-    struct sockaddr_storage *addresses;
-    char (*controls)[CONTROL_OCTETS];
-};
-
 static int close_with(int fd) {
     int error = -errno;
     close(fd);
@@ -41,14 +35,14 @@ static int close_with(int fd) {
 
 /* Addresses */
 
-static void put_ipv6(struct in6_addr *address, const clinux_endpoint *endpoint) {
+void clinux_put_ipv6(struct in6_addr *address, const clinux_endpoint *endpoint) {
     for (int i = 0; i < 8; i++) {
         address->s6_addr[i] = (uint8_t)(endpoint->high >> (56 - 8 * i));
         address->s6_addr[8 + i] = (uint8_t)(endpoint->low >> (56 - 8 * i));
     }
 }
 
-static void get_ipv6(clinux_endpoint *endpoint, const struct in6_addr *address) {
+void clinux_get_ipv6(clinux_endpoint *endpoint, const struct in6_addr *address) {
     endpoint->high = endpoint->low = 0;
     for (int i = 0; i < 8; i++) {
         endpoint->high = endpoint->high << 8 | address->s6_addr[i];
@@ -57,14 +51,14 @@ static void get_ipv6(clinux_endpoint *endpoint, const struct in6_addr *address) 
     endpoint->is_ipv6 = 1;
 }
 
-static socklen_t put_address(struct sockaddr_storage *storage, const clinux_endpoint *endpoint) {
+socklen_t clinux_put_address(struct sockaddr_storage *storage, const clinux_endpoint *endpoint) {
     if (endpoint->is_ipv6) {
         struct sockaddr_in6 *address = (struct sockaddr_in6 *)storage;
         memset(address, 0, sizeof *address);
         address->sin6_family = AF_INET6;
         address->sin6_port = htons(endpoint->port);
         address->sin6_scope_id = endpoint->interface;
-        put_ipv6(&address->sin6_addr, endpoint);
+        clinux_put_ipv6(&address->sin6_addr, endpoint);
         return sizeof *address;
     }
     struct sockaddr_in *address = (struct sockaddr_in *)storage;
@@ -75,11 +69,11 @@ static socklen_t put_address(struct sockaddr_storage *storage, const clinux_endp
     return sizeof *address;
 }
 
-static void get_address(clinux_endpoint *endpoint, const struct sockaddr_storage *storage) {
+void clinux_get_address(clinux_endpoint *endpoint, const struct sockaddr_storage *storage) {
     memset(endpoint, 0, sizeof *endpoint);
     if (storage->ss_family == AF_INET6) {
         const struct sockaddr_in6 *address = (const struct sockaddr_in6 *)storage;
-        get_ipv6(endpoint, &address->sin6_addr);
+        clinux_get_ipv6(endpoint, &address->sin6_addr);
         endpoint->port = ntohs(address->sin6_port);
         endpoint->interface = address->sin6_scope_id;
     } else if (storage->ss_family == AF_INET) {
@@ -134,10 +128,8 @@ int clinux_udp_open(const clinux_endpoint *local, const clinux_socket_options *o
         || (options->reuse_port && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
         || configure(fd, local->is_ipv6, options) < 0)
         return close_with(fd);
-    if (options->receive_segments)
-        set(fd, IPPROTO_UDP, UDP_GRO, 1);
     struct sockaddr_storage address;
-    socklen_t length = put_address(&address, local);
+    socklen_t length = clinux_put_address(&address, local);
     if (bind(fd, (struct sockaddr *)&address, length) < 0)
         return close_with(fd);
     return fd;
@@ -150,13 +142,23 @@ int clinux_raw_esp_open(int is_ipv6, const clinux_socket_options *options) {
     return configure(fd, is_ipv6, options) < 0 ? close_with(fd) : fd;
 }
 
+int clinux_set_receive_segments(int fd, int on) {
+    return set(fd, IPPROTO_UDP, UDP_GRO, on) < 0 ? -errno : 0;
+}
+
+int clinux_probe_send_segments(int fd) {
+    int value;
+    socklen_t length = sizeof value;
+    return getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &value, &length) < 0 ? -errno : 0;
+}
+
 int clinux_bound_port(int fd) {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
         return -errno;
     clinux_endpoint endpoint;
-    get_address(&endpoint, &address);
+    clinux_get_address(&endpoint, &address);
     return endpoint.port;
 }
 
@@ -165,7 +167,7 @@ int clinux_source_towards(const clinux_endpoint *remote, uint32_t mark, clinux_e
     if (fd < 0)
         return -errno;
     struct sockaddr_storage address;
-    socklen_t length = put_address(&address, remote);
+    socklen_t length = clinux_put_address(&address, remote);
     if ((mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0)
         || connect(fd, (struct sockaddr *)&address, length) < 0)
         return close_with(fd);
@@ -173,7 +175,7 @@ int clinux_source_towards(const clinux_endpoint *remote, uint32_t mark, clinux_e
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
         return close_with(fd);
     close(fd);
-    get_address(local, &address);
+    clinux_get_address(local, &address);
     return 0;
 }
 
@@ -195,202 +197,37 @@ int clinux_steer_esp(int fd, uint32_t workers) {
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0 ? -errno : 0;
 }
 
-/* Batches */
-
-clinux_batch *clinux_batch_new(uint32_t capacity) {
-    clinux_batch *batch = calloc(1, sizeof *batch);
-    if (batch == NULL)
-        return NULL;
-    batch->capacity = capacity;
-    batch->messages = calloc(capacity, sizeof *batch->messages);
-    batch->vectors = calloc(capacity, sizeof *batch->vectors);
-    batch->addresses = calloc(capacity, sizeof *batch->addresses);
-    batch->controls = calloc(capacity, sizeof *batch->controls);
-    if (batch->messages == NULL || batch->vectors == NULL || batch->addresses == NULL
-        || batch->controls == NULL) {
-        clinux_batch_free(batch);
-        return NULL;
-    }
-    return batch;
-}
-
-void clinux_batch_free(clinux_batch *batch) {
-    if (batch == NULL)
-        return;
-    free(batch->messages);
-    free(batch->vectors);
-    free(batch->addresses);
-    free(batch->controls);
-    free(batch);
-}
-
-static void read_controls(struct msghdr *message, clinux_datagram *datagram) {
-    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control != NULL;
-         control = CMSG_NXTHDR(message, control)) {
-        if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
-            struct in_pktinfo info;
-            memcpy(&info, CMSG_DATA(control), sizeof info);
-            datagram->local.low = ntohl(info.ipi_addr.s_addr);
-        } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
-            struct in6_pktinfo info;
-            memcpy(&info, CMSG_DATA(control), sizeof info);
-            get_ipv6(&datagram->local, &info.ipi6_addr);
-        } else if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_TOS) {
-            datagram->traffic_class = *(const uint8_t *)CMSG_DATA(control);
-        } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_TCLASS) {
-            int value;
-            memcpy(&value, CMSG_DATA(control), sizeof value);
-            datagram->traffic_class = (uint8_t)value;
-        } else if (control->cmsg_level == IPPROTO_UDP && control->cmsg_type == UDP_GRO) {
-            int segment;
-            memcpy(&segment, CMSG_DATA(control), sizeof segment);
-            datagram->segment = (uint32_t)segment;
-        }
-    }
-}
-
-int clinux_receive(clinux_batch *batch, int fd, void *base, size_t stride, size_t room, uint32_t count,
-                   clinux_datagram *datagrams) {
-    if (count > batch->capacity)
-        count = batch->capacity;
-    for (uint32_t i = 0; i < count; i++) {
-        batch->vectors[i] = (struct iovec){(char *)base + i * stride, room};
-        batch->messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &batch->addresses[i],
-            .msg_namelen = sizeof batch->addresses[i],
-            .msg_iov = &batch->vectors[i],
-            .msg_iovlen = 1,
-            .msg_control = batch->controls[i],
-            .msg_controllen = CONTROL_OCTETS,
-        };
-    }
-    int received;
-    do
-        received = recvmmsg(fd, batch->messages, count, MSG_DONTWAIT, NULL);
-    while (received < 0 && errno == EINTR);
-    if (received < 0)
-        return -errno;
-    for (int i = 0; i < received; i++) {
-        memset(&datagrams[i], 0, sizeof datagrams[i]);
-        get_address(&datagrams[i].remote, &batch->addresses[i]);
-        datagrams[i].length = batch->messages[i].msg_len;
-        datagrams[i].is_truncated = (batch->messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
-        read_controls(&batch->messages[i].msg_hdr, &datagrams[i]);
-    }
-    return received;
-}
-
-static struct cmsghdr *next_control(struct msghdr *header, size_t *used, size_t size) {
-    struct cmsghdr *control = (struct cmsghdr *)((char *)header->msg_control + *used);
-    *used += CMSG_SPACE(size);
-    control->cmsg_len = CMSG_LEN(size);
-    return control;
-}
-
-int clinux_send_add(clinux_batch *batch, const void *octets, size_t count, const clinux_endpoint *local,
-                    const clinux_endpoint *remote, uint16_t segment, uint8_t traffic_class) {
-    if (batch->count >= batch->capacity)
-        return -ENOBUFS;
-    uint32_t i = batch->count++;
-    batch->vectors[i] = (struct iovec){(void *)octets, count};
-    struct msghdr *header = &batch->messages[i].msg_hdr;
-    *header = (struct msghdr){
-        .msg_name = &batch->addresses[i],
-        .msg_iov = &batch->vectors[i],
-        .msg_iovlen = 1,
-        .msg_control = batch->controls[i],
+int clinux_filter_raw_esp(int fd, int is_ipv6, uint32_t number, uint32_t workers) {
+    if (workers == 0 || (workers & (workers - 1)) != 0)
+        return -EINVAL;
+    /* By IPv4 the program sees the IP header too. */
+    struct sock_filter v4[] = {
+        BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0),
+        BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, workers - 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+        BPF_STMT(BPF_RET | BPF_K, 0),
     };
-    header->msg_namelen = put_address(&batch->addresses[i], remote);
-    size_t used = 0;
-    if (local->is_ipv6 == remote->is_ipv6 && (local->high | local->low) != 0) {
-        if (local->is_ipv6) {
-            struct in6_pktinfo info = {.ipi6_ifindex = local->interface};
-            put_ipv6(&info.ipi6_addr, local);
-            struct cmsghdr *control = next_control(header, &used, sizeof info);
-            control->cmsg_level = IPPROTO_IPV6;
-            control->cmsg_type = IPV6_PKTINFO;
-            memcpy(CMSG_DATA(control), &info, sizeof info);
-        } else {
-            struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl((uint32_t)local->low)};
-            struct cmsghdr *control = next_control(header, &used, sizeof info);
-            control->cmsg_level = IPPROTO_IP;
-            control->cmsg_type = IP_PKTINFO;
-            memcpy(CMSG_DATA(control), &info, sizeof info);
-        }
-    }
-    if (segment != 0) {
-        struct cmsghdr *control = next_control(header, &used, sizeof segment);
-        control->cmsg_level = IPPROTO_UDP;
-        control->cmsg_type = UDP_SEGMENT;
-        memcpy(CMSG_DATA(control), &segment, sizeof segment);
-    }
-    if (traffic_class != 0) {
-        int value = traffic_class;
-        struct cmsghdr *control = next_control(header, &used, sizeof value);
-        control->cmsg_level = remote->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
-        control->cmsg_type = remote->is_ipv6 ? IPV6_TCLASS : IP_TOS;
-        memcpy(CMSG_DATA(control), &value, sizeof value);
-    }
-    header->msg_controllen = used;
-    if (used == 0)
-        header->msg_control = NULL;
-    return 0;
+    struct sock_filter v6[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, workers - 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+    };
+    struct sock_fprog program = {.len = sizeof v4 / sizeof v4[0], .filter = v4};
+    if (is_ipv6)
+        program = (struct sock_fprog){.len = sizeof v6 / sizeof v6[0], .filter = v6};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0 ? -errno : 0;
 }
 
-int clinux_send_one(int fd, const void *octets, size_t count, const clinux_endpoint *local,
-                    const clinux_endpoint *remote) {
-    struct mmsghdr message;
-    struct iovec vector;
-    struct sockaddr_storage address;
-    _Alignas(struct cmsghdr) char control[1][CONTROL_OCTETS];
-    memset(control, 0, sizeof control);
-    clinux_batch batch = {
-        .capacity = 1, .messages = &message, .vectors = &vector, .addresses = &address, .controls = control};
-    clinux_send_add(&batch, octets, count, local, remote, 0, 0);
-    clinux_flush_result result = clinux_send_flush(&batch, fd, 0);
-    return result.sent == 1 ? 0 : result.blocked ? -EAGAIN : -EIO;
-}
-
-uint32_t clinux_send_count(const clinux_batch *batch) { return batch->count; }
-
-clinux_flush_result clinux_send_flush(clinux_batch *batch, int fd, int patience_ms) {
-    clinux_flush_result result = {0};
-    uint32_t next = 0;
-    int retried = 0;
-    int64_t deadline = 0;
-    while (next < batch->count) {
-        int done = sendmmsg(fd, &batch->messages[next], batch->count - next, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (done > 0) {
-            next += (uint32_t)done;
-            result.sent += (uint32_t)done;
-            retried = 0;
-            continue;
-        }
-        if (errno == EINTR)
-            continue;
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            struct pollfd wait = {.fd = fd, .events = POLLOUT};
-            int64_t now = clinux_boottime() / 1000000;
-            if (deadline == 0)
-                deadline = now + patience_ms;
-            /* An error of the socket ends the wait too, but makes no room: look for room alone. */
-            if (now < deadline && poll(&wait, 1, (int)(deadline - now)) > 0 && (wait.revents & POLLOUT))
-                continue;
-            result.blocked += batch->count - next;
-            break;
-        }
-        result.errors += 1;
-        /* An ICMP error about an earlier datagram is reported once by the next call: try again. */
-        if (!retried) {
-            retried = 1;
-            continue;
-        }
-        result.refused += 1;
-        next += 1;
-        retried = 0;
-    }
-    batch->count = 0;
-    return result;
+int clinux_processors(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) < 0)
+        return 1;
+    int count = CPU_COUNT(&set);
+    return count > 0 ? count : 1;
 }
 
 int clinux_watch_open(int fd) {
@@ -426,7 +263,7 @@ int clinux_receive_error(int fd, clinux_outer_error *error) {
     while (count < 0 && errno == EINTR);
     if (count < 0)
         return 0;
-    get_address(&error->remote, &address);
+    clinux_get_address(&error->remote, &address);
     error->quoted_count = (uint32_t)count;
     for (struct cmsghdr *entry = CMSG_FIRSTHDR(&message); entry != NULL; entry = CMSG_NXTHDR(&message, entry)) {
         int is_error = (entry->cmsg_level == IPPROTO_IP && entry->cmsg_type == IP_RECVERR)
@@ -458,6 +295,55 @@ ssize_t clinux_write(int fd, const void *octets, size_t count) {
         result = write(fd, octets, count);
     while (result < 0 && errno == EINTR);
     return result < 0 ? -errno : result;
+}
+
+ssize_t clinux_write_pieces(int fd, const void *base, const clinux_piece *pieces, uint32_t count) {
+    struct iovec vectors[CLINUX_PIECES];
+    if (count > CLINUX_PIECES)
+        return -EINVAL;
+    for (uint32_t i = 0; i < count; i++)
+        vectors[i] = (struct iovec){(char *)base + pieces[i].offset, pieces[i].length};
+    ssize_t result;
+    do
+        result = writev(fd, vectors, (int)count);
+    while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+}
+
+uint32_t clinux_wait_readable(const int *fds, uint32_t count, uint32_t mask, int timeout_ms) {
+    struct pollfd polled[32];
+    uint32_t bits[32];
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < count && i < 32; i++) {
+        if ((mask >> i & 1) == 0)
+            continue;
+        bits[used] = 1u << i;
+        polled[used++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+    }
+    if (poll(polled, used, timeout_ms) <= 0)
+        return 0;
+    uint32_t ready = 0;
+    for (uint32_t i = 0; i < used; i++)
+        ready |= polled[i].revents != 0 ? bits[i] : 0;
+    return ready;
+}
+
+int clinux_event_open(void) {
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+void clinux_event_signal(int fd) {
+    uint64_t one = 1;
+    /* It fails only when it is readable already. */
+    ssize_t ignored = write(fd, &one, sizeof one);
+    (void)ignored;
+}
+
+void clinux_event_clear(int fd) {
+    uint64_t count;
+    ssize_t ignored = read(fd, &count, sizeof count);
+    (void)ignored;
 }
 
 int clinux_close(int fd) { return close(fd) < 0 ? -errno : 0; }

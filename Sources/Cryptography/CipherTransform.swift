@@ -89,6 +89,16 @@ public enum CipherTransform: Hashable, Sendable {
     /// True when one algorithm encrypts and authenticates.
     public var isAEAD: Bool { integrity == nil }
 
+    /// The name in logs and status output.
+    public var name: String {
+        switch self {
+        case .aesGCM16(let keyBits): "AES_GCM_16-\(keyBits)"
+        case .chacha20Poly1305: "CHACHA20_POLY1305"
+        case .aesCBC(let keyBits, let integrity): "AES_CBC-\(keyBits)/\(integrity.name)"
+        case .null(let integrity): "NULL/\(integrity.name)"
+        }
+    }
+
     static let saltLength = 4
     static let nonceLength = 12
 

@@ -1,95 +1,120 @@
 import COpenSSL
 import CSodium
 
-/// HMAC with its key absorbed once (RFC 2104 §4): a message costs three context copies and no key schedule.
+/// HMAC with its key absorbed once (RFC 2104 §4): a message costs two copies of a hash state and no key schedule.
 ///
-/// Safe within its rule: plain pointers that whoever called `make` frees once; one thread uses it at a time.
+/// The hash states are plain values, which OpenSSL's older functions work on: a copy of an `EVP_MD_CTX` allocates
+/// memory, twice a packet.
+/// Safe within its rule: plain memory that whoever called `make` frees once; one thread uses it at a time.
 @safe
 struct HMACState {
-    private let inner: OpaquePointer
-    private let outer: OpaquePointer
-    private let work: OpaquePointer
+    /// Three hash states: with the inner pad absorbed, with the outer pad absorbed, and the one at work.
+    private let inner: UnsafeMutableRawPointer
+    private let outer: UnsafeMutableRawPointer
+    private let work: UnsafeMutableRawPointer
+    private let hash: HashFunction
     /// Octets that `finish` writes.
     let digestLength: Int
+
+    /// Octets of the largest hash state, held to whole cache lines.
+    private static let stateSize =
+        (max(MemoryLayout<SHA512_CTX>.size, MemoryLayout<SHA256_CTX>.size) + 63) & ~63
 
     /// Absorbs `key` of any length.
     static func make(
         _ hash: HashFunction,
         key: UnsafeBufferPointer<UInt8>
     ) throws(CryptoError) -> HMACState {
-        guard let digest = unsafe hash.fetched.pointer else { throw .backend("EVP_MD_fetch") }
-        guard let inner = unsafe EVP_MD_CTX_new() else { throw .exhausted }
-        guard let outer = unsafe EVP_MD_CTX_new() else {
-            unsafe EVP_MD_CTX_free(inner)
-            throw .exhausted
-        }
-        guard let work = unsafe EVP_MD_CTX_new() else {
-            unsafe EVP_MD_CTX_free(inner)
-            unsafe EVP_MD_CTX_free(outer)
-            throw .exhausted
-        }
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: 3 * stateSize, alignment: 64)
+        unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: 3 * stateSize)
         let state = unsafe HMACState(
-            inner: inner,
-            outer: outer,
-            work: work,
+            inner: memory,
+            outer: memory + stateSize,
+            work: memory + 2 * stateSize,
+            hash: hash,
             digestLength: hash.outputLength
         )
-        guard unsafe state.absorb(key, digest: digest, blockLength: hash.blockLength) else {
+        guard unsafe state.absorb(key) else {
             state.free()
-            throw .backend("EVP_DigestInit_ex")
+            throw .backend("SHA_Init")
         }
         return state
     }
 
-    private func absorb(
-        _ key: UnsafeBufferPointer<UInt8>,
-        digest: OpaquePointer,
-        blockLength: Int
-    ) -> Bool {
-        unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 128) { block in
+    private func absorb(_ key: UnsafeBufferPointer<UInt8>) -> Bool {
+        let blockLength = hash.blockLength
+        return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 128) { block in
             defer { unsafe sodium_memzero(block.baseAddress, 128) }
             unsafe block.initialize(repeating: 0)
+            guard let start = block.baseAddress else { return false }
             if key.count <= blockLength {
                 for index in key.indices { unsafe block[index] = key[index] }
             } else {
                 // RFC 2104 §2: a key longer than a block is replaced by its hash.
-                guard unsafe EVP_DigestInit_ex(work, digest, nil) == 1,
-                    unsafe EVP_DigestUpdate(work, key.baseAddress, key.count) == 1,
-                    unsafe EVP_DigestFinal_ex(work, block.baseAddress, nil) == 1
-                else { return false }
+                guard unsafe begin(work) && update(work, key.baseAddress, key.count) && end(work, start)
+                else {
+                    return false
+                }
             }
             for index in 0..<blockLength { unsafe block[index] ^= 0x36 }
-            guard unsafe EVP_DigestInit_ex(inner, digest, nil) == 1,
-                unsafe EVP_DigestUpdate(inner, block.baseAddress, blockLength) == 1
-            else { return false }
+            guard unsafe begin(inner) && update(inner, start, blockLength) else { return false }
             for index in 0..<blockLength { unsafe block[index] ^= 0x36 ^ 0x5c }
-            return unsafe EVP_DigestInit_ex(outer, digest, nil) == 1
-                && EVP_DigestUpdate(outer, block.baseAddress, blockLength) == 1
+            return unsafe begin(outer) && update(outer, start, blockLength)
+        }
+    }
+
+    private func begin(_ state: UnsafeMutableRawPointer) -> Bool {
+        switch hash {
+        case .sha1: unsafe SHA1_Init(state.assumingMemoryBound(to: SHA_CTX.self)) == 1
+        case .sha256: unsafe SHA256_Init(state.assumingMemoryBound(to: SHA256_CTX.self)) == 1
+        case .sha384: unsafe SHA384_Init(state.assumingMemoryBound(to: SHA512_CTX.self)) == 1
+        case .sha512: unsafe SHA512_Init(state.assumingMemoryBound(to: SHA512_CTX.self)) == 1
+        }
+    }
+
+    private func update(
+        _ state: UnsafeMutableRawPointer,
+        _ octets: UnsafePointer<UInt8>?,
+        _ count: Int
+    ) -> Bool {
+        switch hash {
+        case .sha1: unsafe SHA1_Update(state.assumingMemoryBound(to: SHA_CTX.self), octets, count) == 1
+        case .sha256: unsafe SHA256_Update(state.assumingMemoryBound(to: SHA256_CTX.self), octets, count) == 1
+        case .sha384: unsafe SHA384_Update(state.assumingMemoryBound(to: SHA512_CTX.self), octets, count) == 1
+        case .sha512: unsafe SHA512_Update(state.assumingMemoryBound(to: SHA512_CTX.self), octets, count) == 1
+        }
+    }
+
+    private func end(_ state: UnsafeMutableRawPointer, _ result: UnsafeMutablePointer<UInt8>) -> Bool {
+        switch hash {
+        case .sha1: unsafe SHA1_Final(result, state.assumingMemoryBound(to: SHA_CTX.self)) == 1
+        case .sha256: unsafe SHA256_Final(result, state.assumingMemoryBound(to: SHA256_CTX.self)) == 1
+        case .sha384: unsafe SHA384_Final(result, state.assumingMemoryBound(to: SHA512_CTX.self)) == 1
+        case .sha512: unsafe SHA512_Final(result, state.assumingMemoryBound(to: SHA512_CTX.self)) == 1
         }
     }
 
     /// Starts a message.
     func begin() -> Bool {
-        unsafe EVP_MD_CTX_copy_ex(work, inner) == 1
+        unsafe work.copyMemory(from: inner, byteCount: Self.stateSize)
+        return true
     }
 
     /// Adds octets of the message.
     func update(_ octets: UnsafePointer<UInt8>?, _ count: Int) -> Bool {
-        unsafe count == 0 || EVP_DigestUpdate(work, octets, count) == 1
+        unsafe count == 0 || update(work, octets, count)
     }
 
     /// Writes `digestLength` octets to `result`.
     func finish(_ result: UnsafeMutablePointer<UInt8>) -> Bool {
-        unsafe EVP_DigestFinal_ex(work, result, nil) == 1
-            && EVP_MD_CTX_copy_ex(work, outer) == 1
-            && EVP_DigestUpdate(work, result, digestLength) == 1
-            && EVP_DigestFinal_ex(work, result, nil) == 1
+        guard unsafe end(work, result) else { return false }
+        unsafe work.copyMemory(from: outer, byteCount: Self.stateSize)
+        return unsafe update(work, result, digestLength) && end(work, result)
     }
 
-    /// Frees the contexts, which OpenSSL wipes.
+    /// Wipes and frees the states.
     func free() {
-        unsafe EVP_MD_CTX_free(inner)
-        unsafe EVP_MD_CTX_free(outer)
-        unsafe EVP_MD_CTX_free(work)
+        unsafe sodium_memzero(inner, 3 * Self.stateSize)
+        unsafe inner.deallocate()
     }
 }

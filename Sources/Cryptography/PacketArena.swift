@@ -93,6 +93,41 @@ public struct PacketArena: ~Copyable, @unchecked Sendable {
         unsafe (base + target).copyMemory(from: base + source, byteCount: count)
     }
 
+    /// Copies a range of another arena to `target`.
+    @inlinable
+    public mutating func copy(from other: borrowing PacketArena, _ range: Range<Int>, to target: Int) {
+        other.check(range.lowerBound, range.count)
+        check(target, range.count)
+        unsafe (base + target).copyMemory(from: other.base + range.lowerBound, byteCount: range.count)
+    }
+
+    /// The ones' complement sum of the 16-bit words of a range (RFC 1071), folded and not complemented; an odd
+    /// last octet is padded with zero.
+    ///
+    /// Words of the machine's order in a wide sum: the sum does not depend on the order (RFC 1071 §2 B).
+    @inlinable
+    public func onesComplementSum(_ range: Range<Int>) -> UInt16 {
+        let count = range.count
+        check(range.lowerBound, count)
+        let start = unsafe base + range.lowerBound
+        var sum: UInt64 = 0
+        let words = count / 4
+        for index in 0..<words {
+            sum &+= UInt64(unsafe start.loadUnaligned(fromByteOffset: index &* 4, as: UInt32.self))
+        }
+        var offset = words &* 4
+        if count & 2 != 0 {
+            sum &+= UInt64(unsafe start.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+            offset &+= 2
+        }
+        if count & 1 != 0 {
+            let last = UInt16(unsafe start.load(fromByteOffset: offset, as: UInt8.self)) << 8
+            sum &+= UInt64(last.bigEndian)
+        }
+        while sum > 0xffff { sum = (sum & 0xffff) &+ (sum >> 16) }
+        return UInt16(bigEndian: UInt16(truncatingIfNeeded: sum))
+    }
+
     /// Fills a range with zeros.
     @inlinable
     public mutating func zero(_ range: Range<Int>) {

@@ -1,3 +1,4 @@
+import COpenSSL
 import CSodium
 
 /// Seals or opens the ESP packets of one SA in one direction, for one worker, in place.
@@ -15,10 +16,10 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         case open
     }
 
-    private enum Mode { case aead, cbc, null }
+    enum Mode { case aead, cbc, null }
 
     /// Offsets into the scratch memory.
-    private enum Scratch {
+    enum Scratch {
         static let nonce = 0
         static let aad = 16
         static let zeroIV = 32
@@ -26,28 +27,34 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         static let octets = 128
     }
 
-    private static let headerLength = 8
+    static let headerLength = 8
 
     /// What it protects with.
     public let transform: CipherTransform
-    private let mode: Mode
-    private let ivLength: Int
-    private let icvLength: Int
-    private let esn: Bool
+    /// What does the work.
+    public let backend: PacketBackend
+    let mode: Mode
+    let ivLength: Int
+    let icvLength: Int
+    let esn: Bool
     private let direction: Direction
     private let cipher: CipherState?
     private let mac: HMACState?
-    private let scratch: UnsafeMutablePointer<UInt8>
+    private let buffered: MultiBufferKey?
+    let scratch: UnsafeMutablePointer<UInt8>
     /// The highest number sealed: IVs come from these numbers, so none may come twice.
     private var lastSequence: UInt64 = 0
 
     /// Keys the contexts; `integrityKey` is nil (or empty) for an AEAD.
+    ///
+    /// `backend` is a wish: without memory for it, or without the library, OpenSSL does the work.
     public init(
         _ transform: CipherTransform,
         encryptionKey: SecretKey,
         integrityKey: SecretKey?,
         esn: Bool,
-        direction: Direction
+        direction: Direction,
+        backend: PacketBackend = .openSSL
     ) throws(CryptoError) {
         try transform.checkKeys(encryptionKey, integrityKey)
         let mac = try Self.mac(transform, integrityKey)
@@ -62,6 +69,11 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
             throw error
         }
         self.mac = mac
+        switch backend {
+        case .openSSL: buffered = nil
+        case .multiBuffer: buffered = MultiBufferKey.make(transform, encryptionKey, integrityKey)
+        }
+        self.backend = buffered == nil ? .openSSL : .multiBuffer
         self.transform = transform
         self.esn = esn
         self.direction = direction
@@ -89,6 +101,7 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
     deinit {
         cipher?.free()
         mac?.free()
+        buffered?.free()
         unsafe sodium_memzero(scratch, Scratch.octets)
         unsafe scratch.deallocate()
     }
@@ -109,6 +122,10 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         in arena: inout PacketArena
     ) {
         precondition(direction == .seal)
+        if mode != .aead, let buffered, let lanes = MultiBufferLanes.acquire() {
+            defer { lanes.release() }
+            return sealLanes(&jobs, range, &arena, buffered, lanes)
+        }
         for index in range {
             let job = jobs[index]
             guard let packet = unsafe arena.packet(at: job.offset, length: job.length) else {
@@ -132,6 +149,10 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         in arena: inout PacketArena
     ) {
         precondition(direction == .open)
+        if mode != .aead, let buffered, let lanes = MultiBufferLanes.acquire() {
+            defer { lanes.release() }
+            return openLanes(&jobs, range, &arena, buffered, lanes)
+        }
         for index in range {
             let job = jobs[index]
             guard let packet = unsafe arena.packet(at: job.offset, length: job.length) else {
@@ -147,11 +168,10 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         let iv = unsafe packet + Self.headerLength
         let payload = unsafe iv + ivLength
         let icv = unsafe payload + count
-        guard job.sequence > lastSequence, esn || job.sequence <= UInt64(UInt32.max) else {
+        guard takeNumber(job.sequence) else {
             unsafe sodium_memzero(payload, count)
             return .authenticationFailed
         }
-        lastSequence = job.sequence
         let sealed: Bool
         switch mode {
         case .aead:
@@ -170,6 +190,13 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         }
         if mode != .aead { unsafe icv.update(from: scratch + Scratch.digest, count: icvLength) }
         return .done
+    }
+
+    /// False for a number that must not be sealed.
+    mutating func takeNumber(_ sequence: UInt64) -> Bool {
+        guard sequence > lastSequence, esn || sequence <= UInt64(UInt32.max) else { return false }
+        lastSequence = sequence
+        return true
     }
 
     private func open(_ job: PacketJob, _ packet: UnsafeMutablePointer<UInt8>) -> PacketJob.Status {
@@ -197,7 +224,7 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
     }
 
     /// Octets between IV and ICV, or nil when they cannot be: a trailer has two octets, CBC whole blocks.
-    private func payloadLength(_ job: PacketJob) -> Int? {
+    func payloadLength(_ job: PacketJob) -> Int? {
         let count = Int(job.length) - Self.headerLength - ivLength - icvLength
         guard count >= 2, mode != .cbc || count % 16 == 0 else { return nil }
         return count
@@ -211,6 +238,17 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         _ icv: UnsafeMutablePointer<UInt8>
     ) -> Bool {
         let aad = unsafe aad(packet, sequence)
+        if let buffered {
+            unsafe buffered.sealAEAD(
+                nonce: scratch + Scratch.nonce,
+                aad: aad,
+                aadCount: esn ? 12 : 8,
+                text: payload,
+                count: count,
+                icv: icv
+            )
+            return true
+        }
         return unsafe cipher?.sealAEAD(
             nonce: scratch + Scratch.nonce,
             aad: aad,
@@ -229,6 +267,17 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         _ icv: UnsafeMutablePointer<UInt8>
     ) -> Bool {
         let aad = unsafe aad(packet, sequence)
+        if let buffered {
+            unsafe buffered.openAEAD(
+                nonce: scratch + Scratch.nonce,
+                aad: aad,
+                aadCount: esn ? 12 : 8,
+                text: payload,
+                count: count,
+                icv: scratch + Scratch.digest
+            )
+            return unsafe CRYPTO_memcmp(scratch + Scratch.digest, icv, icvLength) == 0
+        }
         return unsafe cipher?.openAEAD(
             nonce: scratch + Scratch.nonce,
             aad: aad,
@@ -279,7 +328,7 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         _ icv: UnsafeMutablePointer<UInt8>
     ) -> Bool {
         unsafe computeICV(packet, count, sequence)
-            && sodium_memcmp(scratch + Scratch.digest, icv, icvLength) == 0
+            && CRYPTO_memcmp(scratch + Scratch.digest, icv, icvLength) == 0
     }
 
     private static func mac(
@@ -292,7 +341,7 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         }
     }
 
-    private static func store(_ value: UInt64, _ target: UnsafeMutablePointer<UInt8>) {
+    static func store(_ value: UInt64, _ target: UnsafeMutablePointer<UInt8>) {
         unsafe UnsafeMutableRawPointer(target).storeBytes(of: value.bigEndian, as: UInt64.self)
     }
 }

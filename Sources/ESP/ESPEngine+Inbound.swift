@@ -34,7 +34,7 @@ extension ESPEngine {
     /// Packets in the inbound batch.
     public var openCount: Int { openJobs.count }
     /// True when `receive` may not be called before the batch was opened and cleared.
-    public var isOpenBatchFull: Bool { openJobs.count >= Self.batchCapacity }
+    public var isOpenBatchFull: Bool { openJobs.count >= Self.openCapacity }
 
     /// Adds the ESP packet at `offset` to the batch; the result is its SPI if no SA has it, else nil.
     public mutating func receive(

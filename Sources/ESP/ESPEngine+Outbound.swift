@@ -1,19 +1,31 @@
 public import Cryptography
-import IPPackets
+public import IPPackets
 public import Primitives
 
-/// What became of a packet that was to go out.
+/// What is to be done with a packet that goes out.
 public enum OutboundVerdict: Hashable, Sendable {
-    /// It is in the batch.
-    case queued
-    /// It does not fit; `reply` goes back to the sender.
+    /// It is to be placed and framed for this SA.
+    case protect(Protection)
+    /// It does not fit and was counted as dropped; its sender is to be told.
     case tooBig(mtu: Int)
-    /// It is to be cut into pieces of at most `mtu` octets, which are then to be prepared (RFC 4301 §7, §8.1).
+    /// It is to be cut into pieces of at most `mtu` octets, which then go their own ways (RFC 4301 §7, §8.1).
     case toBeCut(mtu: Int)
-    /// It waits for an SA.
-    case held
+    /// It is to be held for this tunnel.
+    case trap(tunnel: UInt32)
+    /// Another worker owns the SA, whose inbound SPI this is.
+    case elsewhere(spi: UInt32)
     /// It was dropped and counted.
     case dropped
+}
+
+/// How a packet is to be protected.
+public struct Protection: Hashable, Sendable {
+    /// The slot of its SA.
+    public let slot: Int
+    /// Octets between the start of the ESP packet and the inner packet: SPI, sequence number and IV.
+    public let headerLength: Int
+    /// True when it must pass although it may be larger than the path's MTU: the outer packet may be cut.
+    public let mayBeCut: Bool
 }
 
 /// A packet of the outbound batch.
@@ -29,10 +41,10 @@ public struct SealedPacket: Hashable, Sendable {
 }
 
 extension ESPEngine {
-    /// Octets that must be free before an inner packet: SPI, sequence number and the longest IV.
-    public static let headroom = 24
     /// Octets that must be free behind it: padding, its length, next header and the longest ICV.
     public static let tailroom = 15 + 2 + 32
+    /// Octets that ESP adds at most.
+    public static let largestOverhead = 8 + 16 + tailroom
     /// The largest ESP packet that UDP over IPv4 can carry.
     static let largestDatagram = 65_507
     /// What every IPv6 link carries (RFC 8200 §5).
@@ -40,27 +52,16 @@ extension ESPEngine {
 
     /// Packets in the outbound batch.
     public var sealCount: Int { sealJobs.count }
-    /// True when `prepare` may not be called before the batch went out.
-    public var isSealBatchFull: Bool { sealJobs.count >= Self.batchCapacity }
+    /// True when `frame` may not be called before the batch went out.
+    public var isSealBatchFull: Bool { sealJobs.count >= Self.sealCapacity }
 
-    /// Decides on the inner packet at `offset`; the batch takes it if it is to be protected.
-    ///
-    /// Then the header is written before it and the trailer behind it: the arena must have `headroom` and
-    /// `tailroom` around it.
-    public mutating func prepare(
-        packetAt offset: Int,
-        length: Int,
-        in arena: inout PacketArena,
-        at now: Instant
-    ) -> OutboundVerdict {
-        guard let header = PacketHeader(arena.span, at: offset, length: length) else {
-            return drop(.malformedInner)
-        }
+    /// Decides on an inner packet, or on pieces of it of at most `length` octets.
+    public mutating func decide(_ header: PacketHeader, length: Int) -> OutboundVerdict {
         switch spd.action(for: header) {
         case .protect(let slot):
-            return protect(header, at: offset, slot: slot, &arena)
+            return protect(header, length: length, slot: slot)
         case .trap(let tunnel):
-            return hold(header, arena.octets(offset..<offset + header.totalLength), tunnel, now)
+            return .trap(tunnel: tunnel)
         case .discard:
             return drop(.noSA)
         case .noPolicy:
@@ -73,15 +74,16 @@ extension ESPEngine {
         return .dropped
     }
 
-    private mutating func hold(
+    /// Holds a packet until its tunnel has an SA, and asks for one.
+    public mutating func hold(
         _ header: PacketHeader,
         _ octets: [UInt8],
-        _ tunnel: UInt32,
-        _ now: Instant
-    ) -> OutboundVerdict {
+        tunnel: UInt32,
+        at now: Instant
+    ) {
         drops[.heldOverflow] += UInt64(held.add(octets, tunnel: tunnel, at: now))
         // One question a second is enough: the control plane has its own back-off.
-        if let last = lastTrap[tunnel], last.duration(to: now) < .seconds(1) { return .held }
+        if let last = lastTrap[tunnel], last.duration(to: now) < .seconds(1) { return }
         lastTrap[tunnel] = now
         events.append(
             .trapped(
@@ -91,31 +93,44 @@ extension ESPEngine {
                 ipProtocol: header.ipProtocol
             )
         )
-        return .held
     }
 
-    private mutating func protect(
-        _ header: PacketHeader,
-        at offset: Int,
-        slot: Int,
-        _ arena: inout PacketArena
-    ) -> OutboundVerdict {
-        let total = header.totalLength
+    private mutating func protect(_ header: PacketHeader, length: Int, slot: Int) -> OutboundVerdict {
+        guard outbound[slot].isOwned else { return .elsewhere(spi: inbound[slot].spi) }
         let mtu = outbound[slot].innerMTU
-        let ivLength = outbound[slot].ivLength
-        let padLength = -(total + 2) & outbound[slot].blockMask
-        let length = 8 + ivLength + total + padLength + 2 + outbound[slot].icvLength
-        let mayBeCut = total > mtu
-        if mayBeCut, let refusal = refuseLarge(header, length: length, mtu: mtu) { return refusal }
-        if let refusal = takeSequence(slot, octets: total) { return drop(refusal) }
-        if header.ipProtocol == 6 {
+        let mayBeCut = length > mtu
+        if mayBeCut, let refusal = refuseLarge(header, length: length, slot: slot) { return refusal }
+        return .protect(
+            Protection(slot: slot, headerLength: 8 + outbound[slot].ivLength, mayBeCut: mayBeCut)
+        )
+    }
+
+    /// Frames the inner packet of `length` octets at `offset`, which has the header or is a piece of what has
+    /// it, and adds it to the batch; the result is where its ESP packet ends, or nil when it was dropped.
+    ///
+    /// The header is written before it and the trailer behind it: `headerLength` and `tailroom` octets.
+    public mutating func frame(
+        _ header: PacketHeader,
+        length total: Int,
+        at offset: Int,
+        in arena: inout PacketArena,
+        _ protection: Protection
+    ) -> Int? {
+        let slot = protection.slot
+        if let refusal = takeSequence(slot, octets: total) {
+            drops.count(refusal)
+            return nil
+        }
+        // No super-packet is a SYN.
+        if header.ipProtocol == 6, total == header.totalLength {
             var span = arena.mutableSpan
-            let size = SegmentSizeClamp.segmentSize(forMTU: mtu, isIPv6: header.isIPv6)
+            let size = SegmentSizeClamp.segmentSize(forMTU: outbound[slot].innerMTU, isIPv6: header.isIPv6)
             SegmentSizeClamp.apply(&span, at: offset, header: header, maximum: size)
         }
-        let start = offset - 8 - ivLength
+        let start = offset - protection.headerLength
         arena.store32(outbound[slot].spi, at: start)
         arena.store32(UInt32(truncatingIfNeeded: outbound[slot].sequence), at: start + 4)
+        let padLength = -(total + 2) & outbound[slot].blockMask
         // RFC 4303 §2.4: the pad octets count up from 1.
         var end = offset + total
         for value in 0..<padLength {
@@ -124,10 +139,11 @@ extension ESPEngine {
         }
         arena.store8(UInt8(truncatingIfNeeded: padLength), at: end)
         arena.store8(header.isIPv6 ? 41 : 4, at: end + 1)
+        end += 2 + outbound[slot].icvLength
         sealJobs.append(
             PacketJob(
                 offset: Int32(truncatingIfNeeded: start),
-                length: Int32(truncatingIfNeeded: length),
+                length: Int32(truncatingIfNeeded: end - start),
                 sequence: outbound[slot].sequence
             )
         )
@@ -135,24 +151,31 @@ extension ESPEngine {
             SealEntry(
                 slot: Int32(truncatingIfNeeded: slot),
                 trafficClass: header.trafficClass,
-                mayBeCut: mayBeCut
+                mayBeCut: protection.mayBeCut
             )
         )
-        return .queued
+        return end
+    }
+
+    /// Octets of the ESP packet around an inner one of `total` octets.
+    private func packetLength(_ slot: Int, _ total: Int) -> Int {
+        let sa = outbound[slot]
+        return 8 + sa.ivLength + total + (-(total + 2) & sa.blockMask) + 2 + sa.icvLength
     }
 
     /// What is to be done with a packet that does not fit the path, or nil when its outer packet may be cut.
-    private mutating func refuseLarge(_ header: PacketHeader, length: Int, mtu: Int) -> OutboundVerdict? {
+    private mutating func refuseLarge(_ header: PacketHeader, length: Int, slot: Int) -> OutboundVerdict? {
+        let mtu = outbound[slot].innerMTU
         if header.isIPv6, mtu < Self.leastIPv6MTU {
             // RFC 2473 §7.1: no IPv6 sender goes below 1280 octets, so the tunnel must carry them in pieces.
-            if header.totalLength <= Self.leastIPv6MTU { return nil }
+            if length <= Self.leastIPv6MTU { return nil }
             drops.count(.tooBig)
             return .tooBig(mtu: Self.leastIPv6MTU)
         }
         if !header.dontFragment {
             // Pieces without ports must have an SA too; else the outer packet is cut.
             if case .protect = spd.action(for: header.ofLaterFragment) { return .toBeCut(mtu: mtu) }
-            if length <= Self.largestDatagram { return nil }
+            if packetLength(slot, length) <= Self.largestDatagram { return nil }
         }
         drops.count(.tooBig)
         return .tooBig(mtu: mtu)

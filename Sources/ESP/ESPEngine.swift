@@ -37,11 +37,13 @@ struct SealEntry {
 /// The state of one worker: its SAs, the policy, and the batches under way.
 ///
 /// Packets stay in the worker's arenas; the engine moves no octet but headers and trailers. A batch is
-/// prepared packet by packet, then sealed or opened at once, so that each SA's cipher is entered once for a
+/// framed packet by packet, then sealed or opened at once, so that each SA's cipher is entered once for a
 /// run of packets.
 public struct ESPEngine: ~Copyable {
-    /// Packets that one batch can hold.
-    public static let batchCapacity = 256
+    /// Packets that an outbound batch can hold.
+    public static let sealCapacity = 256
+    /// Packets that an inbound batch can hold.
+    public static let openCapacity = 1024
 
     // The security association database: parallel arrays by slot, and the SPI's way to a slot.
     var spis = SPITable()
@@ -56,6 +58,7 @@ public struct ESPEngine: ~Copyable {
     var held = HeldPackets()
     var lastTrap = [UInt32: Instant]()
     let maximumMTU: Int
+    private let allowsMultiBuffer: Bool
     var hasUnreportedFailures = false
 
     /// What was dropped.
@@ -69,22 +72,27 @@ public struct ESPEngine: ~Copyable {
     var openEntries = [InboundEntry]()
 
     /// An engine without SAs; no inner packet may exceed `maximumMTU`, whatever the path would allow.
-    public init(maximumMTU: Int? = nil) {
+    ///
+    /// Without `allowsMultiBuffer` OpenSSL protects all packets.
+    public init(maximumMTU: Int? = nil, allowsMultiBuffer: Bool = true) {
         self.maximumMTU = maximumMTU ?? 65_535
-        sealJobs.reserveCapacity(Self.batchCapacity)
-        sealEntries.reserveCapacity(Self.batchCapacity)
-        openJobs.reserveCapacity(Self.batchCapacity)
-        openEntries.reserveCapacity(Self.batchCapacity)
+        self.allowsMultiBuffer = allowsMultiBuffer
+        sealJobs.reserveCapacity(Self.sealCapacity)
+        sealEntries.reserveCapacity(Self.sealCapacity)
+        openJobs.reserveCapacity(Self.openCapacity)
+        openEntries.reserveCapacity(Self.openCapacity)
     }
 
     /// Installs an SA pair and gives its slot.
     ///
     /// If it `sends`, it is used for sending from now on, before older ones of its tunnel; else not before
-    /// `useForSending`, or until no other SA takes the traffic (RFC 7296 §2.8).
+    /// `useForSending`, or until no other SA takes the traffic (RFC 7296 §2.8). Unless it `isOwned`, another worker
+    /// has its ciphers and numbers, and its traffic is found here only to be handed over.
     @discardableResult
     public mutating func install(
         _ description: ChildSADescription,
-        sends: Bool = true
+        sends: Bool = true,
+        isOwned: Bool = true
     ) throws(ESPError) -> Int {
         guard slotOfID[description.id] == nil else { throw .duplicateID(description.id) }
         guard spis.slot(of: description.inboundSPI.value) == nil else {
@@ -92,13 +100,14 @@ public struct ESPEngine: ~Copyable {
         }
         let pair: CipherPair
         do throws(CryptoError) {
-            pair = try CipherPair(description)
+            pair = try CipherPair(description, isOwned: isOwned, allowsMultiBuffer: allowsMultiBuffer)
         } catch {
             throw .cryptography(error)
         }
         let pathMTU = knownPathMTU(description.path)
         let sender = OutboundSA(
             description,
+            isOwned: isOwned,
             pathMTU: pathMTU,
             innerMTU: innerMTU(pathMTU, description.path, description.transform)
         )
@@ -115,7 +124,7 @@ public struct ESPEngine: ~Copyable {
             ciphers.append(pair)
         }
         slotOfID[description.id] = slot
-        spis.insert(description.inboundSPI.value, slot: slot)
+        if isOwned { spis.insert(description.inboundSPI.value, slot: slot) }
         spd.insert(
             slot: slot,
             tunnel: TunnelName(connection: description.connection, tunnel: description.tunnel),
@@ -170,7 +179,7 @@ public struct ESPEngine: ~Copyable {
         lastTrap = lastTrap.filter { tunnels[$0.key] != nil }
     }
 
-    /// Packets that were held for the tunnel of this SA: they are to be prepared again.
+    /// Packets that were held for the tunnel of this SA: they are to be decided on again.
     public mutating func takeHeld(forSA saID: UInt32) -> [[UInt8]] {
         guard held.count > 0, let slot = slotOfID[saID], let pair = ciphers[slot] else { return [] }
         var result = [[UInt8]]()
@@ -209,7 +218,7 @@ public struct ESPEngine: ~Copyable {
 
     /// What each SA has carried, by number.
     public func counters() -> [UInt32: SACounters] {
-        slotOfID.mapValues { slot in
+        slotOfID.filter { outbound[$0.value].isOwned }.mapValues { slot in
             var counters = SACounters()
             counters.packetsIn = inbound[slot].packets
             counters.octetsIn = inbound[slot].octets

@@ -49,6 +49,8 @@ struct VolumeGuard: Sendable {
 struct OutboundSA: Sendable {
     let id: UInt32
     let spi: UInt32
+    /// False when another worker has its ciphers and its numbers.
+    let isOwned: Bool
     let ivLength: Int
     let icvLength: Int
     let blockMask: Int
@@ -70,8 +72,9 @@ struct OutboundSA: Sendable {
     /// True after a replacement was asked for.
     var isSoftExhausted = false
 
-    init(_ description: ChildSADescription, pathMTU: Int, innerMTU: Int) {
+    init(_ description: ChildSADescription, isOwned: Bool, pathMTU: Int, innerMTU: Int) {
         id = description.id
+        self.isOwned = isOwned
         spi = description.outboundSPI.value
         ivLength = description.transform.ivLength
         icvLength = description.transform.icvLength
@@ -128,39 +131,51 @@ struct InboundSA: Sendable {
 ///
 /// Entered once a batch.
 final class CipherPair {
-    private var sealing: PacketCipher
-    private var opening: PacketCipher
+    private var sealing: PacketCipher?
+    private var opening: PacketCipher?
     var path: OuterPath
     let connection: String
     let tunnel: String
     let transform: CipherTransform
 
-    init(_ description: ChildSADescription) throws(CryptoError) {
+    /// Keys the contexts, or makes only the rest for a worker that does not own the SA.
+    init(_ description: ChildSADescription, isOwned: Bool, allowsMultiBuffer: Bool) throws(CryptoError) {
+        path = description.path
+        connection = description.connection
+        tunnel = description.tunnel
+        transform = description.transform
+        guard isOwned else {
+            sealing = nil
+            opening = nil
+            return
+        }
+        let backend = PacketBackends.backend(
+            for: description.transform,
+            allowsMultiBuffer: allowsMultiBuffer
+        )
         sealing = try PacketCipher(
             description.transform,
             encryptionKey: description.outboundKeys.encryption,
             integrityKey: description.outboundKeys.integrity,
             esn: description.usesESN,
-            direction: .seal
+            direction: .seal,
+            backend: backend
         )
         opening = try PacketCipher(
             description.transform,
             encryptionKey: description.inboundKeys.encryption,
             integrityKey: description.inboundKeys.integrity,
             esn: description.usesESN,
-            direction: .open
+            direction: .open,
+            backend: backend
         )
-        path = description.path
-        connection = description.connection
-        tunnel = description.tunnel
-        transform = description.transform
     }
 
     func seal(_ jobs: inout [PacketJob], _ range: Range<Int>, _ arena: inout PacketArena) {
-        sealing.seal(&jobs, range: range, in: &arena)
+        sealing?.seal(&jobs, range: range, in: &arena)
     }
 
     func open(_ jobs: inout [PacketJob], _ range: Range<Int>, _ arena: inout PacketArena) {
-        opening.open(&jobs, range: range, in: &arena)
+        opening?.open(&jobs, range: range, in: &arena)
     }
 }

@@ -337,6 +337,8 @@ extension ControlPlane {
     private func take(_ snapshot: PumpCounters) {
         isCounting = false
         pumpDrops = snapshot.drops
+        pumpOffloads = snapshot.offloads
+        pumpWorkers = snapshot.workers
         let now = MonotonicClock.now()
         var activity: [UInt32: Instant] = [:]
         for (id, sa) in snapshot.perSA where children[id] != nil {

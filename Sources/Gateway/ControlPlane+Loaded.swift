@@ -59,7 +59,13 @@ extension ControlPlane {
 
     /// What runs: the connections of the file, then those of vici.
     func mergeLoaded() {
-        description.connections = fileConnections + loaded.connections.map { $0.policy }
+        description.connections =
+            fileConnections
+            + loaded.connections.map { connection in
+                var policy = connection.policy
+                policy.keepaliveInterval = description.keepaliveInterval
+                return policy
+            }
         indexConnections()
     }
 }

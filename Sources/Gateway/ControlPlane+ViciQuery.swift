@@ -152,6 +152,7 @@ extension ControlPlane {
             message.list("plugins", ["openssl", "sodium", "tun", "vici", "counters"])
             message.section("causeway") { section in
                 section.section("drops", dropCounters())
+                section.section("data-plane", dataPlaneStatus())
                 section.section("vici", viciCounters())
                 section.section("updown", updownCounters())
                 section.set("control-delay-max", longestDelay.wholeMilliseconds)

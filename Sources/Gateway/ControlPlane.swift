@@ -92,6 +92,8 @@ public actor ControlPlane: DispatchQueueActor {
     var children: [UInt32: InstalledChild] = [:]
     var counters: [UInt32: ChildCounters] = [:]
     var pumpDrops: [(reason: String, count: UInt64)] = []
+    var pumpOffloads = Offloads()
+    var pumpWorkers = 0
     var leaksPrevented: UInt64 = 0
     var leaksReadAt: Instant?
     /// How late the control queue was at worst.
@@ -208,14 +210,7 @@ public actor ControlPlane: DispatchQueueActor {
         applyFilterNow()
         for warning in try routes.apply(description) { logger.warning("\(warning)") }
         let dataPlane = try DataPlane(
-            configuration: PumpConfiguration(
-                tunName: description.interfaceName,
-                natTraversalPort: description.natTraversalPort,
-                ikePort: description.ikePort,
-                mark: description.mark,
-                workers: description.workers,
-                innerMTU: description.innerMTU
-            ),
+            configuration: pumpConfiguration(),
             rawESP: rawESP
         ) { event in mailbox.post(event) }
         self.dataPlane = dataPlane

@@ -64,7 +64,8 @@ struct ConnectionReader {
         let ike =
             proposals("ike-proposals", .ike, in: reader) ?? policy?.ike?.proposals ?? DefaultProposals.ike
         let liveness = livenessDelay()
-        let keepalive = duration("keepalive", .seconds(1) ... .seconds(3600)) ?? .seconds(20)
+        let keepalive =
+            duration("keepalive", .seconds(1) ... .seconds(3600)) ?? context.gateway.keepaliveInterval
         let encap = reader.value("encap", ScalarText.boolean) ?? true
         let retransmission = retransmission()
         let lifetime = LifetimeReader([reader], prefix: "ike-").lifetime(.ikeDefault)

@@ -44,14 +44,20 @@ public struct GatewayDescription: Sendable {
     public var viciPaths = ["/run/causeway/vici.sock"]
     /// The TUN's MTU; nil is chosen by the gateway.
     public var innerMTU: Int?
-    /// Threads that carry packets.
-    public var workers = 1
+    /// Threads that carry packets; nil is chosen by the gateway.
+    public var workers: Int?
+    /// Names of the offloads that are not to be used.
+    public var disabledOffloads: [String] = []
+    /// Names of the offloads that there are.
+    public static let offloads = ["tun-tcp", "tun-udp", "udp-segment", "udp-gro", "ipsec-mb"]
     /// The level from which on events are logged.
     public var logLevel: String?
     /// The gateway's BGP number; kept, not used yet.
     public var asn: UInt32?
     /// Connections find out how large packets may be on their way, unless they say otherwise.
     public var discoversPathMTU = true
+    /// Interval of NAT keepalives, unless a connection says otherwise; also for connections that vici loads.
+    public var keepaliveInterval = Duration.seconds(20)
     /// Connections try their first rekey soon after their first setup, unless they say otherwise.
     public var preflightsPFS = true
     /// The connections in the order of the file.

@@ -6,7 +6,7 @@ struct GatewayReader {
     static let keys = [
         "name", "address", "addresses", "networks", "interface", "identity", "mark", "routing-table",
         "rule-priority", "ports", "vici", "mtu", "workers", "log-level", "asn",
-        "path-mtu-discovery", "pfs-preflight",
+        "path-mtu-discovery", "pfs-preflight", "disable-offloads", "keepalive",
     ]
     private static let levels = ["trace", "debug", "info", "notice", "warning", "error", "critical"]
 
@@ -48,13 +48,21 @@ struct GatewayReader {
         gateway.rulePriority = integer("rule-priority", 1...32_765).map { UInt32($0) } ?? gateway.rulePriority
         gateway.viciPaths = reader.list("vici", ScalarText.socketPath) ?? gateway.viciPaths
         gateway.innerMTU = integer("mtu", 1280...65_535)
-        gateway.workers = integer("workers", 1...64) ?? gateway.workers
+        gateway.workers = integer("workers", 1...64)
+        gateway.disabledOffloads =
+            reader.list("disable-offloads") { (text) throws(Refusal) in
+                try ScalarText.choice(text, GatewayDescription.offloads.map { ($0, $0) })
+            } ?? []
         gateway.logLevel = reader.value("log-level") { (text) throws(Refusal) in
             try ScalarText.choice(text, Self.levels.map { ($0, $0) })
         }
         gateway.asn = reader.value("asn", ScalarText.unsigned32)
         gateway.discoversPathMTU = reader.value("path-mtu-discovery", ScalarText.boolean) ?? true
         gateway.preflightsPFS = reader.value("pfs-preflight", ScalarText.boolean) ?? true
+        let keepalive = reader.value("keepalive") { (text) throws(Refusal) in
+            try ScalarText.duration(text, in: .seconds(1) ... .seconds(3600))
+        }
+        gateway.keepaliveInterval = keepalive ?? gateway.keepaliveInterval
         applyPorts(to: &gateway)
     }
 

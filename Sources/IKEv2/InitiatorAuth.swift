@@ -32,7 +32,7 @@ struct InitiatorAwaitingAuth {
         let connection = attempt.connection
         var channel = secureChannel
         let nat = derived.nat
-        if derived.travelsInUDP { common.floatPorts(context.configuration) }
+        if derived.floatsPorts { common.floatPorts(context.configuration) }
         let identity = connection.effectiveLocalIdentity(at: common.local.address)
         let inbound = context.newInboundSPI()
         let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound, withGroups: false)

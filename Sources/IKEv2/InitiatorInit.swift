@@ -239,7 +239,12 @@ struct InitiatorDeriving {
     let requestOctets: [UInt8]
     let responseOctets: [UInt8]
 
-    /// ESP will travel in UDP, and IKE by the port of NAT traversal.
+    /// IKE goes by the port of NAT traversal from now on.
+    var floatsPorts: Bool {
+        travelsInUDP || (attempt.connection.prefersNATTraversalPort && nat.isSupported)
+    }
+
+    /// ESP will travel in UDP.
     var travelsInUDP: Bool {
         nat.isLocalBehindNAT || nat.isRemoteBehindNAT || attempt.connection.forcesEncapsulation
     }

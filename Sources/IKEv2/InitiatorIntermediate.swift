@@ -96,7 +96,7 @@ struct InitiatorIntermediate {
         _ common: inout SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        if derived.travelsInUDP { common.floatPorts(context.configuration) }
+        if derived.floatsPorts { common.floatPorts(context.configuration) }
         let header = common.header(.ikeIntermediate, messageID: intermediate.messageID, isResponse: false)
         guard
             let (octets, authenticated) = channel.sealIntermediate(

@@ -43,7 +43,7 @@ public struct NoLeakFilter: Hashable, Sendable {
     public func script(packets: UInt64 = 0, octets: UInt64 = 0) -> String {
         let table = "table inet \(Self.tableName(instance: instance))"
         let interfaces = (["lo"] + tunNames).map { "\"\($0)\"" }.joined(separator: ", ")
-        // A fragment without ports can only complete a datagram whose first fragment was let through.
+        // Nearly every packet is done with after the first rule. A fragment without ports can only complete a datagram whose first fragment was let through.
         return """
             \(table)
             delete \(table)
@@ -52,6 +52,8 @@ public struct NoLeakFilter: Hashable, Sendable {
             \(sets)
                 chain prerouting {
                     type filter hook prerouting priority raw; policy accept;
+                    ip saddr != @protected4 accept
+                    ip6 saddr != @protected6 accept
                     iifname { \(interfaces) } accept
                     ip saddr @except4 udp dport { 500, 4500 } accept
                     ip saddr @except4 ip protocol esp accept

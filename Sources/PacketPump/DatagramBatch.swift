@@ -83,10 +83,11 @@ struct SendBatch: ~Copyable {
 
     deinit { unsafe clinux_batch_free(vectors) }
 
-    /// Adds octets of `arena`; false when the batch is full.
+    /// Adds octets of `arena`, one datagram or several of `segment` octets; false when the batch is full.
     mutating func add(
         _ arena: borrowing PacketArena,
         _ range: Range<Int>,
+        _ segment: Int,
         from local: clinux_endpoint,
         to remote: clinux_endpoint,
         trafficClass: UInt8
@@ -100,7 +101,7 @@ struct SendBatch: ~Copyable {
                 range.count,
                 &local,
                 &remote,
-                0,
+                UInt16(truncatingIfNeeded: segment),
                 trafficClass
             ) == 0
         }

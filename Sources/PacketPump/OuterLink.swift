@@ -30,39 +30,60 @@ enum OuterKind: Int, CaseIterable {
 
 /// A socket of the outer side with the packets that are to leave by it.
 struct OuterLink: ~Copyable {
+    /// ESP packets in one message: what every kernel with UDP_SEGMENT takes.
+    static let segmentsPerMessage = 64
+    /// Octets in one message, for IPv4 and IPv6.
+    static let octetsPerMessage = 65_000
+    /// Refusals after which a device is taken for one that cannot do it.
+    private static let patience = 8
+
     let kind: OuterKind
     let socket: OwnedDescriptor?
     /// Readable when the socket is, or has an error to tell.
     let watched: OwnedDescriptor?
+    /// True when a message may hold several packets.
+    private(set) var sendsSegments: Bool
+    /// True when a train of packets arrives as one message.
+    let receivesSegments: Bool
     private var whole: SendBatch
     /// Packets that may be cut on the way.
     private var cuttable: SendBatch
+    private var refusals = 0
 
-    init(_ kind: OuterKind, _ socket: OwnedDescriptor?) throws(PumpError) {
-        let whole = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.batchCapacity)
-        let cuttable = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.batchCapacity)
+    init(_ kind: OuterKind, _ socket: OwnedDescriptor?, offloads: Offloads) throws(PumpError) {
+        let whole = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.sealCapacity)
+        let cuttable = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.sealCapacity)
         let watched = try socket.map { (socket) throws(PumpError) in try OuterSocket.watch(socket) }
         self.watched = watched
         self.kind = kind
         self.socket = socket
         self.whole = whole
         self.cuttable = cuttable
+        guard let socket, kind.isUDP else {
+            (sendsSegments, receivesSegments) = (false, false)
+            return
+        }
+        sendsSegments =
+            offloads.contains(.sendSegments) && clinux_probe_send_segments(socket.number) == 0
+        receivesSegments =
+            offloads.contains(.receiveSegments) && clinux_set_receive_segments(socket.number, 1) == 0
     }
 
-    /// Adds a packet, or says why it cannot leave.
+    /// Adds a packet, or a run of packets of `segment` octets of which the last may be shorter; or says why
+    /// they cannot leave.
     mutating func add(
         _ arena: borrowing PacketArena,
+        _ range: Range<Int>,
+        segment: Int,
         _ packet: SealedPacket,
         from local: clinux_endpoint,
         to remote: clinux_endpoint
     ) -> DropReason? {
         guard socket != nil else { return .noSocket }
-        let start = Int(packet.job.offset)
-        let range = start..<start + Int(packet.job.length)
         let isAdded =
             packet.mayBeCut
-            ? cuttable.add(arena, range, from: local, to: remote, trafficClass: packet.trafficClass)
-            : whole.add(arena, range, from: local, to: remote, trafficClass: packet.trafficClass)
+            ? cuttable.add(arena, range, segment, from: local, to: remote, trafficClass: packet.trafficClass)
+            : whole.add(arena, range, segment, from: local, to: remote, trafficClass: packet.trafficClass)
         // The batch holds as many as the engine's, and both are emptied together.
         return isAdded ? nil : .queueFull
     }
@@ -71,19 +92,28 @@ struct OuterLink: ~Copyable {
     mutating func flush(_ drops: inout DropCounters) -> Bool {
         guard let socket else { return false }
         var errors: UInt32 = 0
-        if !whole.isEmpty { errors = Self.count(whole.flush(socket.number), &drops) }
+        if !whole.isEmpty { errors = count(whole.flush(socket.number), &drops) }
         if !cuttable.isEmpty {
             // Few packets are cut: two calls more do not matter.
             clinux_set_dont_fragment(socket.number, kind.isIPv6 ? 1 : 0, 0)
-            errors += Self.count(cuttable.flush(socket.number), &drops)
+            errors += count(cuttable.flush(socket.number), &drops)
             clinux_set_dont_fragment(socket.number, kind.isIPv6 ? 1 : 0, 1)
         }
         return errors > 0
     }
 
-    private static func count(_ result: clinux_flush_result, _ drops: inout DropCounters) -> UInt32 {
+    private mutating func count(_ result: clinux_flush_result, _ drops: inout DropCounters) -> UInt32 {
         if result.refused > 0 { drops[.sendFailed] += UInt64(result.refused) }
         if result.blocked > 0 { drops[.sendBlocked] += UInt64(result.blocked) }
+        if result.unsegmented > 0 { noteRefusal(result) }
         return result.errors
+    }
+
+    /// A message that went packet by packet: once is a path's matter, again and again the device's.
+    private mutating func noteRefusal(_ result: clinux_flush_result) {
+        // A packet that does not fit is refused singly as well.
+        guard result.refused == 0 else { return }
+        refusals += 1
+        if refusals >= Self.patience { sendsSegments = false }
     }
 }

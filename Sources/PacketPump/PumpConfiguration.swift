@@ -10,12 +10,14 @@ public struct PumpConfiguration: Sendable {
     public var ikePort: UInt16
     /// The mark of all outer sockets, by which their packets are kept out of the tunnels; 0 for none.
     public var mark: UInt32
-    /// Workers; one for now, whatever is asked for.
-    public var workers: Int
+    /// Workers, held to a power of two; nil for what suits the machine.
+    public var workers: Int?
     /// An upper bound for inner packets; nil leaves it to the path and the transform.
     public var innerMTU: Int?
     /// Octets that the kernel may hold for each socket and direction.
     public var socketBuffer: Int
+    /// What may be used of the offloads that are there.
+    public var offloads: Offloads
 
     /// Makes a configuration.
     public init(
@@ -23,9 +25,10 @@ public struct PumpConfiguration: Sendable {
         natTraversalPort: UInt16 = 4500,
         ikePort: UInt16 = 500,
         mark: UInt32,
-        workers: Int = 1,
+        workers: Int? = nil,
         innerMTU: Int? = nil,
-        socketBuffer: Int = 8 << 20
+        socketBuffer: Int = 8 << 20,
+        offloads: Offloads = .all
     ) {
         self.tunName = tunName
         self.natTraversalPort = natTraversalPort
@@ -34,6 +37,7 @@ public struct PumpConfiguration: Sendable {
         self.workers = workers
         self.innerMTU = innerMTU
         self.socketBuffer = socketBuffer
+        self.offloads = offloads
     }
 }
 

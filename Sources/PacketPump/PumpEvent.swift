@@ -35,9 +35,28 @@ public struct PumpCounters: Sendable {
     public var drops = [(reason: String, count: UInt64)]()
     /// Packets that wait for an SA.
     public var held = 0
+    /// Workers that counted.
+    public var workers = 0
+    /// The offloads in use.
+    public var offloads = Offloads()
 
     /// All zero.
     public init() {}
+
+    /// Adds what another worker counted.
+    mutating func add(_ other: PumpCounters) {
+        perSA.merge(other.perSA) { first, _ in first }
+        if drops.isEmpty {
+            drops = other.drops
+        } else {
+            for index in drops.indices where index < other.drops.count {
+                drops[index].count += other.drops[index].count
+            }
+        }
+        held += other.held
+        offloads.formUnion(other.offloads)
+        workers += 1
+    }
 
     /// Packets dropped for the reason of this name.
     public func dropped(_ reason: DropReason) -> UInt64 {

@@ -36,6 +36,8 @@ extension WorkerState {
                 engine.deviceTooSmall(remote: error.remote.address, mtu: Int(error.mtu))
             } else if let report = OuterError(error) {
                 learn(report)
+                // The kernel gives it to any socket of the group.
+                if crossing != nil { errorsForOthers.append(report) }
             }
         }
     }

@@ -18,21 +18,43 @@ extension WorkerState {
                 return
             }
             for slot in 0..<count {
-                if kind.isUDP { demultiplex(slot, now) } else { takeRaw(slot, kind, now) }
+                if kind.isUDP { takeMessage(slot, kind, now) } else { takeRaw(slot, kind, now) }
             }
             deliver(kind, at: now)
             if count < Self.receiveSlots { return }
         }
     }
 
-    /// Sorts a datagram by RFC 3948 §2: keepalive, IKE behind a marker of zeros, or ESP.
-    private mutating func demultiplex(_ slot: Int, _ now: Instant) {
+    /// Takes the datagrams of a message: one, or a train of equal ones but for a shorter last one.
+    private mutating func takeMessage(_ slot: Int, _ kind: OuterKind, _ now: Instant) {
         let datagram = incoming.datagram(slot)
-        let offset = incoming.offset(of: slot)
+        let start = incoming.offset(of: slot)
         let length = Int(datagram.length)
         guard datagram.is_truncated == 0, length <= DatagramBatch.room else {
             return engine.drops.count(.truncated)
         }
+        guard datagram.segment > 0, length > Int(datagram.segment) else {
+            return demultiplex(slot, start, length, kind, now)
+        }
+        var offset = start
+        while offset < start + length {
+            let count = min(Int(datagram.segment), start + length - offset)
+            demultiplex(slot, offset, count, kind, now)
+            offset += count
+        }
+    }
+
+    /// Sorts a datagram by RFC 3948 §2: keepalive, IKE behind a marker of zeros, or ESP.
+    ///
+    /// A train is sorted by its first datagram alone, so the others may be anything.
+    private mutating func demultiplex(
+        _ slot: Int,
+        _ offset: Int,
+        _ length: Int,
+        _ kind: OuterKind,
+        _ now: Instant
+    ) {
+        let datagram = incoming.datagram(slot)
         if length == 1, incoming.arena.load8(at: offset) == 0xff { return engine.drops.count(.keepalive) }
         guard length >= 8 else { return engine.drops.count(.tooShort) }
         guard incoming.arena.load32(at: offset) != 0 else {
@@ -46,7 +68,7 @@ extension WorkerState {
             )
             return
         }
-        takeESP(slot, offset..<offset + length, port: port, now)
+        takeESP(slot, offset..<offset + length, kind, now)
     }
 
     /// Takes a packet of a raw socket, which by IPv4 delivers the IP header too.
@@ -57,15 +79,17 @@ extension WorkerState {
         guard datagram.is_truncated == 0, length <= DatagramBatch.room else {
             return engine.drops.count(.truncated)
         }
-        guard !kind.isIPv6 else { return takeESP(slot, offset..<offset + length, port: 0, now) }
+        guard !kind.isIPv6 else { return takeESP(slot, offset..<offset + length, kind, now) }
         guard length >= 20 else { return engine.drops.count(.tooShort) }
         let headerLength = Int(incoming.arena.load8(at: offset) & 15) * 4
         guard headerLength >= 20, headerLength <= length else { return engine.drops.count(.tooShort) }
-        takeESP(slot, offset + headerLength..<offset + length, port: 0, now)
+        takeESP(slot, offset + headerLength..<offset + length, kind, now)
     }
 
-    private mutating func takeESP(_ slot: Int, _ range: Range<Int>, port: UInt16, _ now: Instant) {
+    private mutating func takeESP(_ slot: Int, _ range: Range<Int>, _ kind: OuterKind, _ now: Instant) {
+        if engine.isOpenBatchFull { deliver(kind, at: now) }
         let datagram = incoming.datagram(slot)
+        if passOn(range, trafficClass: UInt8(truncatingIfNeeded: datagram.traffic_class)) { return }
         let unknown = engine.receive(
             packetAt: range.lowerBound,
             length: range.count,
@@ -77,15 +101,17 @@ extension WorkerState {
         events.append(
             .unknownSPI(
                 spi,
-                local: datagram.local.endpoint(port: port),
-                remote: datagram.remote.endpoint(port: port == 0 ? 0 : nil)
+                local: datagram.local.endpoint(port: kind.isUDP ? port : 0),
+                remote: datagram.remote.endpoint(port: kind.isUDP ? nil : 0)
             )
         )
     }
 
-    private mutating func deliver(_ kind: OuterKind, at now: Instant) {
+    mutating func deliver(_ kind: OuterKind, at now: Instant) {
         guard engine.openCount > 0 else { return }
         engine.openBatch(in: &incoming.arena, at: now)
+        plan.clear()
+        planned.removeAll(keepingCapacity: true)
         for index in 0..<engine.openCount {
             let entry = engine.opened(index)
             switch entry.state {
@@ -95,11 +121,53 @@ extension WorkerState {
                 notePath(entry, kind)
             case .delivered:
                 notePath(entry, kind)
-                let range = Int(entry.offset)..<Int(entry.offset) + Int(entry.length)
-                if !device.write(&incoming.arena, range) { engine.drops.count(.deviceWriteFailed) }
+                planned.append(clinux_piece(offset: UInt32(entry.offset), length: UInt32(entry.length)))
+                Self.add(entry, to: &plan, incoming.arena)
             }
         }
         engine.clearOpened()
+        writePlanned()
+    }
+
+    private static func add(
+        _ entry: InboundEntry,
+        to plan: inout Coalescer,
+        _ arena: borrowing PacketArena
+    ) {
+        plan.add(arena.span, at: Int(entry.offset), length: Int(entry.length)) { arena.onesComplementSum($0) }
+    }
+
+    private static func finish(
+        _ group: Coalescer.Group,
+        of plan: borrowing Coalescer,
+        in arena: inout PacketArena
+    ) {
+        var span = arena.mutableSpan
+        plan.finish(group, in: &span)
+    }
+
+    /// Writes the plan's packets to the device, each group by one call.
+    private mutating func writePlanned() {
+        for index in 0..<plan.groups.count {
+            let group = plan.groups[index]
+            Self.finish(group, of: plan, in: &incoming.arena)
+            pieces.removeAll(keepingCapacity: true)
+            var first = planned[Int(group.first)]
+            first.offset -= UInt32(OffloadHeader.length)
+            first.length += UInt32(OffloadHeader.length)
+            pieces.append(first)
+            var next = plan.packet(after: group.first)
+            while let index = next {
+                var piece = planned[Int(index)]
+                piece.offset += UInt32(group.headerLength)
+                piece.length -= UInt32(group.headerLength)
+                pieces.append(piece)
+                next = plan.packet(after: index)
+            }
+            if !device.write(incoming.arena, pieces) {
+                engine.drops[.deviceWriteFailed] += UInt64(group.count)
+            }
+        }
     }
 
     private mutating func notePath(_ entry: InboundEntry, _ kind: OuterKind) {

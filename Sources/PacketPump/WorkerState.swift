@@ -11,8 +11,8 @@ struct WorkerState: ~Copyable {
     static let deviceBudget = 64
     /// Calls of recvmmsg a turn makes on each socket.
     static let socketBudget = 4
-    /// Datagrams a call of recvmmsg takes.
-    static let receiveSlots = 32
+    /// Messages a call of recvmmsg takes.
+    static let receiveSlots = 16
 
     /// The sockets that a worker reads and sends by.
     struct Sockets {
@@ -31,12 +31,28 @@ struct WorkerState: ~Copyable {
     }
 
     var engine: ESPEngine
+    /// Which worker it is, and the way to the others if there are any.
+    let number: Int
+    let crossing: Crossing?
+    /// What sockets of this worker were told about packets of any.
+    var errorsForOthers = [OuterError]()
     let device: TunDevice
     let port: UInt16
-    var outgoing: PacketArena
+    /// What came from the device.
+    var staging: PacketArena
+    /// A super-packet whose pieces go their own ways.
+    var original: PacketArena
     /// A packet that is being cut.
-    var whole: PacketArena
+    var uncut: PacketArena
+    /// ESP packets, one behind the other.
+    var outgoing: PacketArena
     var incoming: DatagramBatch
+    /// What is to be written to the device.
+    var plan: Coalescer
+    /// The inner packets of the plan, by its numbers.
+    var planned = [clinux_piece]()
+    /// The parts of a packet that is written.
+    var pieces = [clinux_piece]()
     var udp4: OuterLink
     var udp6: OuterLink
     var raw4: OuterLink
@@ -44,39 +60,74 @@ struct WorkerState: ~Copyable {
     /// By slot of the engine.
     var paths = [Path]()
     var events = [PumpEvent]()
+    private let usesMultiBuffer: Bool
     /// True after the device refused to be read.
     var isDeviceGone = false
-    /// Where the next packet of the device may start.
+    /// Where the next ESP packet starts.
     var cursor = 0
     var icmpLimit = RateLimit(perSecond: 100)
     var unknownLimit = RateLimit(perSecond: 10)
     var strayLimit = RateLimit(perSecond: 1000)
     var errorLimit = RateLimit(perSecond: 200)
 
-    init(device: TunDevice, sockets: Sockets, port: UInt16, innerMTU: Int?) throws(PumpError) {
+    init(
+        number: Int = 0,
+        crossing: Crossing? = nil,
+        device: TunDevice,
+        sockets: Sockets,
+        _ configuration: PumpConfiguration
+    ) throws(PumpError) {
         // What can fail first: a half-made value that cannot be copied cannot be taken back.
+        let offloads = configuration.offloads
         let incoming = try DatagramBatch(slots: Self.receiveSlots)
-        let udp4 = try OuterLink(.udp4, sockets.udp4)
-        let udp6 = try OuterLink(.udp6, sockets.udp6)
-        let raw4 = try OuterLink(.raw4, sockets.raw4)
-        let raw6 = try OuterLink(.raw6, sockets.raw6)
+        let udp4 = try OuterLink(.udp4, sockets.udp4, offloads: offloads)
+        let udp6 = try OuterLink(.udp6, sockets.udp6, offloads: offloads)
+        let raw4 = try OuterLink(.raw4, sockets.raw4, offloads: offloads)
+        let raw6 = try OuterLink(.raw6, sockets.raw6, offloads: offloads)
         self.incoming = incoming
         self.udp4 = udp4
         self.udp6 = udp6
         self.raw4 = raw4
         self.raw6 = raw6
-        engine = ESPEngine(maximumMTU: innerMTU)
+        engine = ESPEngine(
+            maximumMTU: configuration.innerMTU,
+            allowsMultiBuffer: configuration.offloads.contains(.multiBuffer)
+        )
+        usesMultiBuffer =
+            configuration.offloads.contains(.multiBuffer)
+            && PacketBackends.choices.contains { $0.backend == .multiBuffer }
+        self.number = number
+        self.crossing = crossing
         self.device = device
-        self.port = port
+        port = configuration.natTraversalPort
         outgoing = PacketArena(capacity: 1 << 20)
-        whole = PacketArena(capacity: TunDevice.largestPacket)
+        staging = PacketArena(capacity: 1 << 17)
+        original = PacketArena(capacity: 1 << 17)
+        uncut = PacketArena(capacity: TunDevice.largestPacket)
+        plan = Coalescer(
+            capacity: ESPEngine.openCapacity,
+            mergesTCP: device.offloads.contains(.tunTCP),
+            mergesUDP: device.offloads.contains(.tunUDP)
+        )
+        planned.reserveCapacity(ESPEngine.openCapacity)
+        pieces.reserveCapacity(Coalescer.longest)
         events.reserveCapacity(64)
+    }
+
+    /// The offloads in use now.
+    var offloads: Offloads {
+        var offloads = device.offloads
+        if usesMultiBuffer { offloads.insert(.multiBuffer) }
+        if udp4.sendsSegments || udp6.sendsSegments { offloads.insert(.sendSegments) }
+        if udp4.receivesSegments || udp6.receivesSegments { offloads.insert(.receiveSegments) }
+        return offloads
     }
 
     mutating func install(_ description: ChildSADescription, sends: Bool) {
         let slot: Int
         do throws(ESPError) {
-            slot = try engine.install(description, sends: sends)
+            let owner = crossing?.owner(of: description.inboundSPI.value) ?? number
+            slot = try engine.install(description, sends: sends, isOwned: owner == number)
         } catch {
             events.append(.installFailed(saID: description.id))
             return
@@ -147,6 +198,22 @@ struct WorkerState: ~Copyable {
         )
     }
 
+    /// The descriptors that it serves: the device, then the sockets.
+    var descriptors: [Int32] {
+        [device.descriptor.number] + OuterKind.allCases.compactMap { socket($0)?.number }
+    }
+
+    /// Serves those of `descriptors` whose bit is set.
+    mutating func serve(_ ready: UInt32) {
+        if ready & 1 != 0, !isDeviceGone { drainDevice() }
+        var bit: UInt32 = 2
+        for number in 0..<4 {
+            guard let kind = OuterKind(rawValue: number), let socket = socket(kind) else { continue }
+            if ready & bit != 0 { drainSocket(socket.number, kind) }
+            bit <<= 1
+        }
+    }
+
     /// What is to be done once a second.
     mutating func tick() {
         engine.tick(at: PumpClock.now())
@@ -159,6 +226,7 @@ struct WorkerState: ~Copyable {
         counters.perSA = engine.counters()
         counters.drops = DropReason.allCases.map { (reason: $0.name, count: engine.drops[$0]) }
         counters.held = engine.heldCount
+        counters.offloads = offloads
         return counters
     }
 

@@ -83,6 +83,10 @@ public struct ConnectionPolicy: Sendable {
     public var livenessDelay: Duration?
     /// Interval of NAT keepalives while we are behind a NAT (RFC 3948 §4).
     public var keepaliveInterval: Duration
+    /// As initiator, speak to the port of NAT traversal from IKE_AUTH on although there is no NAT (RFC 7296 §2.23).
+    ///
+    /// strongSwan does so wherever MOBIKE is allowed: the peer can move behind a NAT later.
+    public var prefersNATTraversalPort = false
     /// How long an IKE_SA lives.
     public var lifetime: SALifetime
     /// Retransmission of our requests.
@@ -155,7 +159,9 @@ public struct ConnectionPolicy: Sendable {
             && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
             && hasSameKeys(as: other) && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
-            && keepaliveInterval == other.keepaliveInterval && retransmission == other.retransmission
+            && keepaliveInterval == other.keepaliveInterval
+            && prefersNATTraversalPort == other.prefersNATTraversalPort
+            && retransmission == other.retransmission
             && lifetime == other.lifetime && uniqueness == other.uniqueness
             && reauthentication == other.reauthentication && keyingTries == other.keyingTries
             && tunnels.elementsEqual(other.tunnels) { $0.isEquivalent(to: $1) }

@@ -13,7 +13,7 @@ struct ConnectionBuilder {
 
     func policy(_ keyring: SharedKeyring) -> ConnectionPolicy {
         let lifetime = Lifetimes.IKE(options)
-        return ConnectionPolicy(
+        var policy = ConnectionPolicy(
             name: options.name,
             localAddresses: localAddresses,
             remoteAddress: remoteAddress,
@@ -32,6 +32,8 @@ struct ConnectionBuilder {
             keyingTries: Int(clamping: options.keyingTries ?? 1),
             origin: Self.origin
         )
+        policy.prefersNATTraversalPort = options.mobike ?? true
+        return policy
     }
 
     private var localAddresses: [IPAddress] {

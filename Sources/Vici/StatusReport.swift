@@ -11,6 +11,7 @@ public struct StatusReport: Sendable {
     public static func text(_ status: GatewayStatus) -> String {
         var report = StatusReport()
         report.addDaemon(status)
+        report.addDataPlane(status)
         for connection in status.connections { report.add(connection) }
         report.addDrops(status.drops)
         return report.lines.joined(separator: "\n") + "\n"
@@ -24,6 +25,19 @@ public struct StatusReport: Sendable {
         if let sas = status.stats.section("ikesas"), let total = sas.string("total") {
             text += ", \(total) IKE_SAs, \(sas.string("half-open") ?? "0") half-open"
         }
+        add("", text)
+    }
+
+    private mutating func addDataPlane(_ status: GatewayStatus) {
+        guard let plane = status.stats.section("causeway")?.section("data-plane"),
+            let offloads = plane.section("offloads")
+        else { return }
+        let names = offloads.elements.map(\.name)
+        let used = names.filter { offloads.string($0) == "yes" }
+        let missing = names.filter { offloads.string($0) != "yes" }
+        var text = "data plane: \(plane.string("workers") ?? "0") worker(s)"
+        text += used.isEmpty ? ", no offloads" : ", " + used.joined(separator: " ")
+        if !missing.isEmpty { text += ", without " + missing.joined(separator: " ") }
         add("", text)
     }
 

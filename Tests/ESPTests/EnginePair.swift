@@ -106,11 +106,20 @@ enum Fixture {
     }
 }
 
+/// What became of a packet that was to go out.
+enum Outcome: Hashable {
+    case queued
+    case tooBig(mtu: Int)
+    case toBeCut(mtu: Int)
+    case held
+    case dropped
+}
+
 /// An engine with an arena of its own, one packet at a time or some.
 final class EngineHost {
     var engine: ESPEngine
     var arena = PacketArena(capacity: 1 << 20)
-    var lastVerdicts = [OutboundVerdict]()
+    var lastVerdicts = [Outcome]()
     var lastSealed = [SealedPacket]()
 
     init(_ descriptions: ChildSADescription..., maximumMTU: Int? = nil) throws {
@@ -125,7 +134,7 @@ final class EngineHost {
         lastSealed = []
         for packet in packets {
             arena.write(packet, at: cursor)
-            let verdict = engine.prepare(packetAt: cursor, length: packet.count, in: &arena, at: .zero)
+            let verdict = prepare(at: cursor, length: packet.count)
             lastVerdicts.append(verdict)
             cursor += packet.count + 128
             if case .toBeCut(let mtu) = verdict { cut(packet, mtu, &cursor) }
@@ -142,6 +151,21 @@ final class EngineHost {
         return result
     }
 
+    private func prepare(at offset: Int, length: Int) -> Outcome {
+        guard let header = PacketHeader(arena.span, at: offset, length: length) else { return .dropped }
+        switch engine.decide(header, length: header.totalLength) {
+        case .protect(let protection):
+            let end = engine.frame(header, length: header.totalLength, at: offset, in: &arena, protection)
+            return end == nil ? .dropped : .queued
+        case .tooBig(let mtu): return .tooBig(mtu: mtu)
+        case .toBeCut(let mtu): return .toBeCut(mtu: mtu)
+        case .trap(let tunnel):
+            engine.hold(header, arena.octets(offset..<offset + header.totalLength), tunnel: tunnel, at: .zero)
+            return .held
+        case .elsewhere, .dropped: return .dropped
+        }
+    }
+
     private func cut(_ packet: [UInt8], _ mtu: Int, _ cursor: inout Int) {
         guard let header = PacketHeader(packet.span, at: 0, length: packet.count),
             var pieces = IPv4Fragments(header, in: packet.span, at: 0, mtu: mtu)
@@ -151,7 +175,7 @@ final class EngineHost {
             var span = piece.mutableSpan
             guard let length = pieces.writeNext(from: packet.span, to: &span, at: 0) else { return }
             arena.write(Array(piece.prefix(length)), at: cursor)
-            lastVerdicts.append(engine.prepare(packetAt: cursor, length: length, in: &arena, at: .zero))
+            lastVerdicts.append(prepare(at: cursor, length: length))
             cursor += length + 128
         }
     }

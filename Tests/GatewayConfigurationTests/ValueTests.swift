@@ -15,6 +15,7 @@ struct ValueTests {
         ("mark: ¶0x1ffffffff", "0xffffffff"), ("mark: ¶0x-1", "0xffffffff"), ("routing-table: ¶254", "254"),
         ("rule-priority: ¶32766", "1 to 32765"), ("mtu: ¶500", "1280 to 65535"), ("workers: ¶0", "1 to 64"),
         ("workers: ¶99999999999999999999", "1 to 64"), ("log-level: ¶verbose", "trace, debug, info"),
+        ("disable-offloads: [¶tun]", "tun-tcp, tun-udp, udp-segment, udp-gro, ipsec-mb"),
         ("vici: ¶vici.sock", "absolute path"), ("vici: [/a, ¶b]", "absolute path"),
         ("asn: ¶AS1", "1 to 4294967295"),
         ("identity: ¶'@#abc'", "identity"), ("vici: ¶[]", "empty list"),
@@ -104,7 +105,7 @@ struct ValueTests {
     @Test func fillsDefaults() throws {
         let gateway = try load("gateway: { networks: 10.1.0.0/16 }")
         #expect(gateway.name == "gateway" && gateway.interfaceName == "causeway0" && gateway.mark == 0xca05e)
-        #expect(gateway.routingTable == 2200 && gateway.rulePriority == 2200 && gateway.workers == 1)
+        #expect(gateway.routingTable == 2200 && gateway.rulePriority == 2200 && gateway.workers == nil)
         #expect(gateway.ikePort == 500 && gateway.natTraversalPort == 4500 && gateway.innerMTU == nil)
         #expect(gateway.viciPaths == ["/run/causeway/vici.sock"] && gateway.logLevel == nil)
         #expect(gateway.outerAddresses.isEmpty && gateway.identity == nil && gateway.asn == nil)
@@ -125,7 +126,7 @@ struct ValueTests {
             gateway: { name: hq_1, address: 192.0.2.1, networks: [10.1.0.0/16, '2001:db8:1::/48'], interface: ipsec0,
               identity: hq.example.com, mark: 77, routing-table: 0x99, rule-priority: 100,
               ports: { ike: 1500, nat-t: 14500 }, vici: [/run/a.sock, /run/b.sock], mtu: 1400, workers: 2,
-              log-level: debug, asn: 65010 }
+              log-level: debug, asn: 65010, disable-offloads: [tun-udp, ipsec-mb] }
             sites: { b: { address: '2001:db8::2', prefixes: [10.2.0.0/16] } }
             connections:
               c: { site: b, ike: v2, mode: Default, start: on-demand, local-id: hq@example.com, remote-id: '@#0a0b',
@@ -142,6 +143,7 @@ struct ValueTests {
         #expect(gateway.identity == .fqdn("hq.example.com") && gateway.routingTable == 153)
         #expect(gateway.rulePriority == 100 && gateway.ikePort == 1500 && gateway.natTraversalPort == 14500)
         #expect(gateway.viciPaths == ["/run/a.sock", "/run/b.sock"] && gateway.innerMTU == 1400)
+        #expect(gateway.disabledOffloads == ["tun-udp", "ipsec-mb"])
         #expect(gateway.workers == 2 && gateway.logLevel == "debug" && gateway.asn == 65010)
         let connection = try #require(gateway.connections.first)
         #expect(

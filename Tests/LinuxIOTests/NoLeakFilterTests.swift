@@ -29,6 +29,8 @@ import Testing
                     set except6 { type ipv6_addr; }
                     chain prerouting {
                         type filter hook prerouting priority raw; policy accept;
+                        ip saddr != @protected4 accept
+                        ip6 saddr != @protected6 accept
                         iifname { "lo", "causeway0" } accept
                         ip saddr @except4 udp dport { 500, 4500 } accept
                         ip saddr @except4 ip protocol esp accept

@@ -15,7 +15,7 @@ final class Gateway: Sendable {
     let datagrams = Inbox<OuterDatagram>()
     let strays = Inbox<[UInt8]>()
 
-    init(_ host: NamespaceHost) throws {
+    init(_ host: NamespaceHost, workers: Int = 1) throws {
         self.host = host
         let (events, datagrams, strays) = (events, datagrams, strays)
         (ike, pump) = try host.run {
@@ -26,7 +26,7 @@ final class Gateway: Sendable {
                 mark: 0x77,
                 queue: DispatchQueue(label: "ike")
             ) { datagrams.add($0) }
-            let configuration = PumpConfiguration(tunName: "cw0", mark: 0x77)
+            let configuration = PumpConfiguration(tunName: "cw0", mark: 0x77, workers: workers)
             return (ike, try DataPlane(configuration: configuration, rawESP: raw) { events.add($0) })
         }
         ike.setStrayESPHandler { octets, _, _ in strays.add(octets) }
@@ -45,7 +45,7 @@ struct Lab {
     let b: Gateway
     let router: NamespaceHost?
 
-    init(withRouter: Bool = false) throws {
+    init(withRouter: Bool = false, workers: Int = 1) throws {
         let (first, second) = (try NamespaceHost(), try NamespaceHost())
         let router = withRouter ? try NamespaceHost() : nil
         let (middle, far4, far6) =
@@ -74,8 +74,8 @@ struct Lab {
             try host.shell("ip -6 route add default via \(net6)::fe")
         }
         self.router = router
-        a = try Gateway(first)
-        b = try Gateway(second)
+        a = try Gateway(first, workers: workers)
+        b = try Gateway(second, workers: workers)
         for (number, host) in [(1, first), (2, second)] {
             try host.shell("ip link set cw0 up && ip addr add 10.\(number).0.1/32 dev cw0")
             try host.shell("ip route add 10.\(3 - number).0.0/16 dev cw0 src 10.\(number).0.1")

@@ -201,6 +201,18 @@ final class TestSocket: Sendable {
         }
     }
 
+    /// Sends datagrams of `segment` octets as one message, which the network may never take apart.
+    func send(_ octets: [UInt8], segment: Int32) -> Int {
+        var segment = segment
+        // SOL_UDP, UDP_SEGMENT.
+        unsafe setsockopt(descriptor, 17, 103, &segment, 4)
+        defer {
+            segment = 0
+            unsafe setsockopt(descriptor, 17, 103, &segment, 4)
+        }
+        return send(octets)
+    }
+
     /// The next datagram, or nil after five seconds.
     func receive() -> [UInt8]? { receiveMarked()?.octets }
 

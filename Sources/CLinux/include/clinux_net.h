@@ -15,6 +15,16 @@ enum {
     CLINUX_IFF_TUN_EXCL = 0x8000,
 };
 
+/* What a TUN device may leave to its reader (TUN_F_*). */
+enum {
+    CLINUX_TUN_CHECKSUM = 0x01,
+    CLINUX_TUN_TSO4 = 0x02,
+    CLINUX_TUN_TSO6 = 0x04,
+    CLINUX_TUN_TSO_ECN = 0x08,
+    CLINUX_TUN_USO4 = 0x20,
+    CLINUX_TUN_USO6 = 0x40,
+};
+
 /* Opens /dev/net/tun and attaches to `name` (created when absent) with IFF_* `flags`. With IFF_VNET_HDR
  * the header has 10 octets and `offload` (TUN_F_*) is set. The descriptor does not block. */
 int clinux_tun_open(const char *name, unsigned flags, unsigned offload);

@@ -33,7 +33,15 @@ typedef struct clinux_flush_result {
     uint32_t refused; /* the kernel would not take them */
     uint32_t blocked; /* found no room */
     uint32_t errors;  /* calls that failed: the error queue may hold the reason */
+    uint32_t unsegmented; /* messages of several datagrams that the kernel refused to cut: they went one by one */
+    int32_t segment_error; /* the errno of the last such refusal */
 } clinux_flush_result;
+
+/* A part of a packet that is to be written: octets from the arena's start, and how many. */
+typedef struct clinux_piece {
+    uint32_t offset;
+    uint32_t length;
+} clinux_piece;
 
 /* An error that came back for a datagram of ours. */
 typedef struct clinux_outer_error {
@@ -50,7 +58,6 @@ typedef struct clinux_socket_options {
     int32_t receive_buffer;
     int32_t send_buffer;
     uint8_t reuse_port;
-    uint8_t receive_segments; /* UDP_GRO */
     uint8_t dont_fragment;    /* the outer DF bit is set, and the kernel cuts nothing */
     uint8_t receive_errors;   /* an error queue, to be emptied with clinux_receive_error */
 } clinux_socket_options;
@@ -68,9 +75,21 @@ int clinux_bound_port(int fd);
 /* The address that the kernel would send from towards `remote`. */
 int clinux_source_towards(const clinux_endpoint *remote, uint32_t mark, clinux_endpoint *local);
 
+/* Asks for several datagrams in one message, where they came in one train; -ENOPROTOOPT where the kernel has no
+ * such thing. */
+int clinux_set_receive_segments(int fd, int on);
+/* 0 when the kernel cuts a message into datagrams (UDP_SEGMENT). */
+int clinux_probe_send_segments(int fd);
+
 /* Steers the datagrams of fd's SO_REUSEPORT group: IKE and keepalives to its first member, ESP to member
  * 1 + (SPI & (workers - 1)). `workers` is a power of two. */
 int clinux_steer_esp(int fd, uint32_t workers);
+
+/* Lets a raw ESP socket receive only packets with (SPI & (workers - 1)) == number: without it, each of several sockets
+ * gets a copy of all. */
+int clinux_filter_raw_esp(int fd, int is_ipv6, uint32_t number, uint32_t workers);
+/* Processors that this process may run on. */
+int clinux_processors(void);
 
 /* Message vectors for `capacity` datagrams; NULL without memory. */
 typedef struct clinux_batch clinux_batch;
@@ -102,6 +121,16 @@ int clinux_receive_error(int fd, clinux_outer_error *error);
 /* read and write that are not interrupted. */
 ssize_t clinux_read(int fd, void *octets, size_t count);
 ssize_t clinux_write(int fd, const void *octets, size_t count);
+/* Writes at most CLINUX_PIECES parts of one packet. */
+enum { CLINUX_PIECES = 130 };
+ssize_t clinux_write_pieces(int fd, const void *base, const clinux_piece *pieces, uint32_t count);
+/* Waits up to `timeout_ms` until one of those of at most 32 descriptors whose bit is set in `mask` is readable or has
+ * an error: a bit for each. */
+uint32_t clinux_wait_readable(const int *fds, uint32_t count, uint32_t mask, int timeout_ms);
+/* A descriptor that is readable from `clinux_event_signal` until `clinux_event_clear`. */
+int clinux_event_open(void);
+void clinux_event_signal(int fd);
+void clinux_event_clear(int fd);
 int clinux_close(int fd);
 
 /* Nanoseconds of CLOCK_BOOTTIME. */
