@@ -13,6 +13,8 @@ import Primitives
 extension ControlPlane {
     /// An IKE_SA that has just come up has other things to do.
     private static let firstProbeAfter = Duration.seconds(1)
+    /// Scripts made for strongSwan look at what passes soon after the setup, and expect nothing that it would not send.
+    private static let firstProbeOfLoadedAfter = Duration.seconds(30)
     /// Probes that begin in one second; a probe is three datagrams at most.
     private static let probesAtOnce = 64
     /// Traffic in one direction alone is no black hole, and asks no more often than this.
@@ -26,7 +28,8 @@ extension ControlPlane {
             connection.discoversPathMTU
         else { return }
         let ceiling = min(network.mtu(of: ike.local.address) ?? 1500, Self.largestProbe)
-        paths[ike.id] = PathMTUSearch(ceiling: ceiling, at: now.advanced(by: Self.firstProbeAfter))
+        let wait = connection.isFromVici ? Self.firstProbeOfLoadedAfter : Self.firstProbeAfter
+        paths[ike.id] = PathMTUSearch(ceiling: ceiling, at: now.advanced(by: wait))
     }
 
     /// Once a second: begins probes that are due.
