@@ -151,7 +151,11 @@ extension ControlPlane {
             return request.reply(.failure("missing rekey selector"))
         }
         guard request.message.flag("reauth") != true else {
-            return request.reply(.failure("reauthentication is not supported"))
+            return request.reply(
+                .failure(
+                    "reauth is not supported yet: reauth_time re-authenticates, and rekey without reauth replaces the keys"
+                )
+            )
         }
         let found = matches(selector)
         let now = MonotonicClock.now()

@@ -124,7 +124,7 @@ enum ViciLists {
         if let proposal = ike.proposal { setAlgorithms(&sa, proposal) }
         guard ike.state == .established else { return sa }
         if let since = ike.establishedAt { sa.set("established", since.duration(to: now).wholeSeconds) }
-        setTimes(&sa, rekeyAt: ike.rekeyAt, expiresAt: ike.expiresAt, now)
+        setTimes(&sa, rekeyAt: ike.rekeyAt, reauthAt: ike.reauthAt, expiresAt: ike.expiresAt, now)
         return sa
     }
 
@@ -132,10 +132,12 @@ enum ViciLists {
     private static func setTimes(
         _ sa: inout ViciMessage,
         rekeyAt: Instant?,
+        reauthAt: Instant? = nil,
         expiresAt: Instant?,
         _ now: Instant
     ) {
         if let rekeyAt { sa.set("rekey-time", max(0, now.duration(to: rekeyAt).wholeSeconds)) }
+        if let reauthAt { sa.set("reauth-time", max(0, now.duration(to: reauthAt).wholeSeconds)) }
         if let expiresAt { sa.set("life-time", max(0, now.duration(to: expiresAt).wholeSeconds)) }
     }
 
@@ -149,7 +151,7 @@ enum ViciLists {
         if let group = proposal.transform(of: .keyExchange) { sa.set("dh-group", group.description) }
         for (index, type) in TransformType.additionalKeyExchanges.enumerated() {
             guard let group = proposal.transform(of: type), group.id != 0 else { continue }
-            sa.set("ake\(index + 1)", group.description)
+            sa.set("ake\(index + 1)", AlgorithmTable.entry(for: group)?.name ?? "\(group.id)")
         }
         if proposal.transform(of: .esn) == .esn { sa.set("esn", 1) }
     }

@@ -52,33 +52,22 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        let refuse = {
-            (notify: NotifyPayload, state: inout Established, context: inout EngineContext) -> Transition in
-            state.respond(
-                [.notify(notify)],
-                to: datagram,
-                exchange: .createChildSA,
-                messageID: header.messageID,
-                common,
-                &context
-            )
-        }
         guard let offered = payloads.securityAssociation?.proposals, let nonce = payloads.nonce else {
-            return refuse(NotifyPayload(.invalidSyntax), &self, &context)
+            return refuse(.invalidSyntax, header, datagram, common, &context)
         }
         // With one request at a time, a new one says that the peer has given up the last.
         forgetFollowUp(&context)
         let isIKE = offered.contains { $0.securityProtocol == .ike }
         let own = ownWork
         guard !(isIKE ? Collisions.postponesIKERekey(own) : Collisions.postponesChild(own)) else {
-            return refuse(NotifyPayload(.temporaryFailure), &self, &context)
+            return refuse(.temporaryFailure, header, datagram, common, &context)
         }
         switch isIKE ? judgeIKERekey(offered, payloads) : judgeChild(payloads, common, &context) {
         case .failure(let refusal):
             if let cause = refusal.cause {
                 context.report(.childFailed(snapshot(common), tunnel: nil, cause: cause))
             }
-            return refuse(refusal.notify, &self, &context)
+            return refuse(refusal.notify, header, datagram, common, &context)
         case .success(let subject):
             var pending = PendingAnswer(
                 subject: subject,
@@ -94,12 +83,42 @@ extension Established {
                 let data = [
                     UInt8(truncatingIfNeeded: group.rawValue >> 8), UInt8(truncatingIfNeeded: group.rawValue),
                 ]
-                return refuse(NotifyPayload(.invalidKEPayload, data: data), &self, &context)
+                let notify = NotifyPayload(.invalidKEPayload, data: data)
+                return refuse(notify, header, datagram, common, &context)
             }
             pending.job = context.compute(.answer(group, peer: exchange.data), for: common)
             pendingAnswer = pending
             return .stay
         }
+    }
+
+    /// Answers a request by one notification.
+    mutating func refuse(
+        _ notify: NotifyPayload,
+        _ header: IKEHeader,
+        _ datagram: IKEDatagram,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        respond(
+            [.notify(notify)],
+            to: datagram,
+            exchange: header.exchange,
+            messageID: header.messageID,
+            common,
+            &context
+        )
+    }
+
+    /// The same for one without data.
+    mutating func refuse(
+        _ type: NotifyType,
+        _ header: IKEHeader,
+        _ datagram: IKEDatagram,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        refuse(NotifyPayload(type), header, datagram, common, &context)
     }
 
     /// Why a request is refused, and whether that is worth a line.

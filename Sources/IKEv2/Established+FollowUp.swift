@@ -228,32 +228,17 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        let refuse = {
-            (type: NotifyType, state: inout Established, context: inout EngineContext) -> Transition in
-            let transition = state.respond(
-                [.notify(NotifyPayload(type))],
-                to: datagram,
-                exchange: .ikeFollowUpKE,
-                messageID: header.messageID,
-                common,
-                &context
-            )
-            if case .close = transition { return .close }
-            return state.sendNext(common, &context)
-        }
         guard var awaited = awaitedFollowUp, let followUp = awaited.followUp,
             let group = followUp.remaining.first,
             payloads.notification(.additionalKeyExchange)?.data == followUp.link
-        else { return refuse(.stateNotFound, &self, &context) }
+        else { return refuse(.stateNotFound, header, datagram, common, &context) }
         guard closing == nil, successor == nil, isStillWanted(awaited.subject) else {
-            forgetFollowUp(&context)
-            return refuse(.temporaryFailure, &self, &context)
+            return end(.temporaryFailure, header, datagram, common, &context)
         }
         guard let exchange = payloads.keyExchange, exchange.group == group.rawValue,
             exchange.data.count == group.publicValueLength
         else {
-            forgetFollowUp(&context)
-            return refuse(.invalidSyntax, &self, &context)
+            return end(.invalidSyntax, header, datagram, common, &context)
         }
         awaited.datagram = datagram
         awaited.messageID = header.messageID
@@ -261,6 +246,19 @@ extension Established {
         awaitedFollowUp = nil
         pendingAnswer = awaited
         return .stay
+    }
+
+    /// Refuses a further key exchange, and with it all that was to come of it; ours need not wait any longer.
+    private mutating func end(
+        _ type: NotifyType,
+        _ header: IKEHeader,
+        _ datagram: IKEDatagram,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        forgetFollowUp(&context)
+        if case .close = refuse(type, header, datagram, common, &context) { return .close }
+        return sendNext(common, &context)
     }
 
     /// False once what an exchange of the peer rekeys is being deleted or was replaced.

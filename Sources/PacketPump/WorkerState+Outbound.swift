@@ -10,18 +10,14 @@ extension WorkerState {
     /// ESP octets after which a batch leaves: some super-packets, and a part of the second cache level.
     private static let flushThreshold = 256 << 10
 
-    /// Takes packets from the device until it is dry or the budget is used, and sends them; true when there may
-    /// be more.
-    @discardableResult
-    mutating func drainDevice() -> Bool {
+    /// Takes packets from the device until it is dry or the budget is used, and sends them.
+    mutating func drainDevice() {
         let now = PumpClock.now()
-        var isDry = false
         for _ in 0..<Self.deviceBudget {
             let count = device.read(into: &staging, at: Self.place)
             guard count >= 0 else {
                 // EAGAIN, or the device was taken away: then it would be readable for ever.
                 if count != -11 { giveUpDevice() }
-                isDry = true
                 break
             }
             guard count > 0 else {
@@ -32,7 +28,6 @@ extension WorkerState {
             if cursor >= Self.flushThreshold { flushOutbound(at: now) }
         }
         flushOutbound(at: now)
-        return !isDry
     }
 
     private mutating func giveUpDevice() {

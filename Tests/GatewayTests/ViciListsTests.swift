@@ -67,6 +67,23 @@ import Vici
         #expect(order.allSatisfy { keys.contains($0) })
     }
 
+    @Test func namesFurtherKeyExchangesAndReauthenticationAsStrongSwanDoes() throws {
+        var ike = try ike(1)
+        ike.proposal = try Proposal(
+            keywords: "aes256gcm16-prfsha384-x25519-ke1_ecp384-ke3_modp2048",
+            for: .ike
+        )
+        ike.reauthAt = now.advanced(by: .seconds(500))
+        let sa = try #require(ViciLists.listSA(ike, details: [:], at: now).section("branch"))
+        #expect(sa.string("dh-group") == "CURVE_25519" && sa.string("ake1") == "ECP_384")
+        #expect(sa.string("ake2") == nil && sa.string("ake3") == "MODP_2048")
+        #expect(sa.string("reauth-time") == "500")
+        let keys = sa.elements.map { $0.name }
+        let order = ["dh-group", "ake1", "ake3", "established", "rekey-time", "reauth-time"]
+        let places = order.compactMap { keys.firstIndex(of: $0) }
+        #expect(places.count == order.count && places == places.sorted())
+    }
+
     @Test(arguments: [(nil, "1438"), (1400, "1338")] as [(Int?, String)])
     func saysWhereAChildGoesAndHowLargePacketsMayBe(_ path: Int?, _ inner: String) throws {
         let end = Endpoint(try #require(IPAddress("192.0.2.1")), 4500)
