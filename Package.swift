@@ -56,7 +56,7 @@ let package = Package(
         module("Policy", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
         module(
             "IKECore",
-            ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", heap]
+            ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", heap, deque]
         ),
         module(
             "IKEv2",

@@ -28,6 +28,7 @@ struct ConnectionReader {
             "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
+            "fragmentation",
         ] + LifetimeReader.ikeKeys + LifetimeReader.childKeys
     /// What a pre-shared key should have at least: 128 bits (RFC 7296 §5).
     private static let shortKey = 16
@@ -71,9 +72,10 @@ struct ConnectionReader {
         let lifetime = LifetimeReader([reader], prefix: "ike-").lifetime(.ikeDefault)
         let discovers = reader.value("path-mtu-discovery", ScalarText.boolean)
         let preflights = reader.value("pfs-preflight", ScalarText.boolean)
+        let fragmentation = reader.value("fragmentation", Self.fragmentation)
         let tunnels = TunnelReader(connection: self, site: site, policy: policy, start: start).tunnels()
         guard let site, let key else { return nil }
-        return ConnectionPolicy(
+        var connection = ConnectionPolicy(
             name: name,
             localAddresses: addresses,
             remoteAddress: site.site.address,
@@ -92,6 +94,8 @@ struct ConnectionReader {
             origin: context.origin(reader.position),
             keyOrigins: keyOrigins(site, policy)
         )
+        connection.fragmentation = fragmentation ?? .yes
+        return connection
     }
 
     private func keyOrigins(_ site: LocatedSite, _ policy: NamedPolicy?) -> [String: ConfigurationOrigin] {
@@ -234,6 +238,10 @@ struct ConnectionReader {
 
     private func duration(_ key: String, _ range: ClosedRange<Duration>) -> Duration? {
         reader.value(key) { (text) throws(Refusal) in try ScalarText.duration(text, in: range) }
+    }
+
+    private static func fragmentation(_ text: String) throws(Refusal) -> FragmentationPolicy {
+        try ScalarText.choice(text, FragmentationPolicy.allCases.map { ($0.rawValue, $0) })
     }
 
     private func livenessDelay() -> Duration? {

@@ -5,8 +5,8 @@ public import Primitives
 public struct OutstandingRequest: Sendable {
     /// Its message ID.
     public let messageID: UInt32
-    /// The datagram, sent again octet by octet.
-    public let octets: [UInt8]
+    /// The message, sent again octet by octet.
+    public private(set) var message: OutgoingMessage
     /// When it was first sent.
     public let sentAt: Instant
     /// Retransmissions so far.
@@ -23,9 +23,9 @@ public struct OutstandingRequest: Sendable {
     private static let hastened = (wait: Duration.milliseconds(500), tries: 4)
 
     /// Starts the clock of a request that is being sent at `now`.
-    public init(messageID: UInt32, octets: [UInt8], policy: RetransmissionPolicy, at now: Instant) {
+    public init(messageID: UInt32, message: OutgoingMessage, policy: RetransmissionPolicy, at now: Instant) {
         self.messageID = messageID
-        self.octets = octets
+        self.message = message
         self.policy = policy
         limit = policy.tries
         sentAt = now
@@ -38,6 +38,13 @@ public struct OutstandingRequest: Sendable {
         isHastened = true
         limit = min(limit, attempts + Self.hastened.tries)
         nextAt = min(nextAt, now.advanced(by: Self.hastened.wait))
+    }
+
+    /// The same in smaller fragments: it begins anew (RFC 7383 §2.5.2).
+    public mutating func replace(by smaller: OutgoingMessage, at now: Instant) {
+        message = smaller
+        attempts = 0
+        nextAt = now.advanced(by: policy.timeout(attempt: 0))
     }
 
     /// What to do when the wait is over.

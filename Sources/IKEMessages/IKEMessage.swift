@@ -34,12 +34,19 @@ public struct ReceivedMessage: Sendable {
         case clear([Payload])
         /// An Encrypted payload (SK), which ends the message (RFC 7296 §3.14).
         case encrypted(EncryptedContent)
+        /// An Encrypted Fragment payload (SKF), which ends the message (RFC 7383 §2.5).
+        case fragment(EncryptedFragment)
     }
 
     /// The header.
     public let header: IKEHeader
     /// The content.
     public let content: Content
+
+    init(header: IKEHeader, content: Content) {
+        self.header = header
+        self.content = content
+    }
 
     /// Reads a header alone and judges version and length.
     public static func header(of datagram: [UInt8]) throws(WireError) -> IKEHeader {
@@ -58,7 +65,7 @@ public struct ReceivedMessage: Sendable {
         guard header.majorVersion == 2 else { throw WireError(.invalidValue("major version"), at: 17) }
         var reader = ByteReader(datagram.span)
         try reader.skip(IKEHeader.length)
-        if header.nextPayload == 46 {
+        if header.nextPayload == EncryptedContent.type {
             let generic = try GenericHeader(parsing: &reader)
             guard generic.bodyLength == reader.remaining else {
                 throw WireError(.invalidLength(generic.bodyLength), at: reader.offset)
@@ -67,14 +74,19 @@ public struct ReceivedMessage: Sendable {
             content = .encrypted(
                 EncryptedContent(prefix: prefix, firstPayload: generic.nextPayload, body: reader.rest())
             )
+        } else if header.nextPayload == EncryptedFragment.type {
+            content = .fragment(try EncryptedFragment(parsing: &reader, of: datagram))
         } else {
             content = .clear(try PayloadChain.parse(first: header.nextPayload, from: &reader))
         }
     }
 }
 
-/// An Encrypted payload that was not opened yet.
+/// An Encrypted payload that was not opened yet, or one whose parts were (RFC 7383).
 public struct EncryptedContent: Sendable {
+    /// The type of this payload.
+    static let type: UInt8 = 46
+
     /// The message up to and including the generic header of the SK payload: what AEAD ciphers authenticate
     /// (RFC 5282 §5.1).
     let prefix: [UInt8]
@@ -82,6 +94,8 @@ public struct EncryptedContent: Sendable {
     let firstPayload: UInt8
     /// IV, ciphertext, ICV.
     let body: [UInt8]
+    /// The inner payloads' octets, if they came in parts: each of those was authentic.
+    var opened: [UInt8]?
 
     /// Why a payload could not be opened.
     public enum OpenError: Error, Hashable, Sendable {
@@ -109,6 +123,16 @@ public struct EncryptedContent: Sendable {
     /// The inner payloads' octets, without padding.
     private func decrypt(with cipher: MessageCipher, transform: CipherTransform) throws(OpenError) -> [UInt8]
     {
+        if let opened { return opened }
+        return try Self.decrypt(body, behind: prefix, with: cipher, transform: transform)
+    }
+
+    static func decrypt(
+        _ body: [UInt8],
+        behind prefix: [UInt8],
+        with cipher: MessageCipher,
+        transform: CipherTransform
+    ) throws(OpenError) -> [UInt8] {
         let minimum = transform.ivLength + transform.icvLength
         guard body.count > minimum else { throw .notAuthentic }
         var plain: [UInt8]
@@ -157,7 +181,7 @@ extension IKEMessage {
             inner.u8(UInt8(truncatingIfNeeded: padLength))
 
             var header = header
-            header.nextPayload = 46
+            header.nextPayload = EncryptedContent.type
             var writer = ByteWriter(capacity: inner.count + 96)
             header.write(into: &writer)
             let bodyLength = 4 + transform.ivLength + inner.count + transform.icvLength
@@ -178,7 +202,7 @@ extension IKEMessage {
         var inner = ByteWriter(capacity: 512)
         try PayloadChain.write(payloads, into: &inner)
         var header = header
-        header.nextPayload = 46
+        header.nextPayload = EncryptedContent.type
         var writer = ByteWriter(capacity: 32)
         header.write(into: &writer)
         writer.u8(payloads.first?.type ?? 0)
@@ -205,7 +229,7 @@ extension IKEMessage {
         public let reason: String
     }
 
-    private static func seal(
+    static func seal(
         _ plain: [UInt8],
         behind prefix: [UInt8],
         cipher: MessageCipher,

@@ -56,6 +56,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case rekeySA
     /// 16394.
     case espTFCPaddingNotSupported
+    /// 16430, RFC 7383.
+    case fragmentationSupported
     /// 16438, RFC 9242.
     case intermediateExchangeSupported
     /// 16441, RFC 9370.
@@ -92,6 +94,7 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16391, .useTransportMode, "USE_TRANSPORT_MODE"),
         (16393, .rekeySA, "REKEY_SA"),
         (16394, .espTFCPaddingNotSupported, "ESP_TFC_PADDING_NOT_SUPPORTED"),
+        (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
         (16438, .intermediateExchangeSupported, "INTERMEDIATE_EXCHANGE_SUPPORTED"),
         (16441, .additionalKeyExchange, "ADDITIONAL_KEY_EXCHANGE"),
     ]

@@ -8,6 +8,10 @@ public struct EngineConfiguration: Sendable {
     public var natTraversalPort: UInt16
     /// Bounds on unauthenticated peers.
     public var halfOpen: HalfOpenLimits
+    /// Octets of an IP datagram with a fragment of a message, at most.
+    public var fragmentSize: Int
+    /// Bounds on fragments received.
+    public var fragments: FragmentLimits
     /// How many low bits of an inbound SPI name the worker that owns it; the engine varies them evenly.
     public var maximumSAs: Int
 
@@ -16,11 +20,15 @@ public struct EngineConfiguration: Sendable {
         ikePort: UInt16 = 500,
         natTraversalPort: UInt16 = 4500,
         halfOpen: HalfOpenLimits = HalfOpenLimits(),
+        fragmentSize: Int = 1280,
+        fragments: FragmentLimits = FragmentLimits(),
         maximumSAs: Int = 65536
     ) {
         self.ikePort = ikePort
         self.natTraversalPort = natTraversalPort
         self.halfOpen = halfOpen
+        self.fragmentSize = fragmentSize
+        self.fragments = fragments
         self.maximumSAs = maximumSAs
     }
 }

@@ -15,6 +15,8 @@ struct EngineContext {
     var outputs = Deque<EngineOutput>()
     var policies = PolicyTable([])
     var halfOpen: HalfOpenTable
+    /// Parts of messages that are not complete.
+    var fragments: FragmentTable
     var drops: [IKEDropReason: UInt64] = [:]
     /// How many datagrams were dropped, whatever the reason.
     private(set) var dropped: UInt64 = 0
@@ -79,6 +81,7 @@ struct EngineContext {
         self.configuration = configuration
         self.entropy = entropy
         halfOpen = HalfOpenTable(limits: configuration.halfOpen)
+        fragments = FragmentTable(limits: configuration.fragments)
     }
 
     mutating func emit(_ output: EngineOutput) { outputs.append(output) }
@@ -87,6 +90,19 @@ struct EngineContext {
     mutating func send(_ datagram: IKEDatagram) {
         if let counter = IKECounter(message: datagram.octets, isOutgoing: true) { sent.append(counter) }
         emit(.transmit(datagram))
+    }
+
+    /// Sends a message for the first time, in as many datagrams as it has.
+    mutating func send(_ message: OutgoingMessage, from local: Endpoint, to remote: Endpoint) {
+        if let counter = IKECounter(message: message.first, isOutgoing: true) { sent.append(counter) }
+        transmit(message, from: local, to: remote)
+    }
+
+    /// Sends a message, maybe again.
+    mutating func transmit(_ message: OutgoingMessage, from local: Endpoint, to remote: Endpoint) {
+        for octets in message.datagrams {
+            emit(.transmit(IKEDatagram(octets: octets, local: local, remote: remote)))
+        }
     }
 
     mutating func report(_ event: EngineEvent) {

@@ -115,21 +115,21 @@ extension Established {
             .notify(NotifyPayload(.additionalKeyExchange, data: link)),
         ]
         let header = common.header(.ikeFollowUpKE, messageID: nextRequestID, isResponse: false)
-        guard let octets = channel.seal(payloads, header: header, entropy: &context.entropy) else {
+        guard let message = channel.seal(payloads, header: header, entropy: &context.entropy) else {
             return close(.protocolError("a request could not be written"), common, &context)
         }
         active?.followUp?.keyPair = pair
         active?.phase = .requested(
             OutstandingRequest(
                 messageID: nextRequestID,
-                octets: octets,
+                message: message,
                 policy: connection.retransmission,
                 at: context.now
             )
         )
         nextRequestID += 1
         lastOutbound = context.now
-        context.send(common.datagram(octets))
+        context.send(message, from: common.local, to: common.remote)
         return .stay
     }
 

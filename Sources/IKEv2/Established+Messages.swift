@@ -90,8 +90,7 @@ extension Established {
             context.count(.messageID)
             return .stay
         }
-        let again = IKEDatagram(octets: cached.octets, local: datagram.local, remote: datagram.remote)
-        context.emit(.transmit(again))
+        context.transmit(cached.message, from: datagram.local, to: datagram.remote)
         return .stay
     }
 

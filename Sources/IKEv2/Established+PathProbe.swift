@@ -25,7 +25,7 @@ extension Established {
         let outside = (common.remote.address.bitWidth == 128 ? 40 : 20) + 8 + marker
         let wanted = min(octets, 9_000) - outside
         var padding = 0
-        var message = channel.seal(
+        var message = channel.sealWhole(
             [.notify(NotifyPayload(Self.paddingNotification))],
             header: header,
             entropy: &context.entropy
@@ -38,7 +38,7 @@ extension Established {
                 Self.paddingNotification,
                 data: [UInt8](repeating: 0, count: padding)
             )
-            let longer = channel.seal([.notify(notify)], header: header, entropy: &context.entropy)
+            let longer = channel.sealWhole([.notify(notify)], header: header, entropy: &context.entropy)
             if let longer, longer.count > wanted {
                 padding -= 15
                 continue
@@ -67,13 +67,13 @@ extension Established {
         }
         let again = OutstandingRequest(
             messageID: request.messageID,
-            octets: message,
+            message: message,
             policy: connection.retransmission,
             at: context.now
         )
         active = OwnExchange(task: .livenessCheck, phase: .requested(again))
         lastOutbound = context.now
-        context.emit(.transmit(common.datagram(message)))
+        context.transmit(message, from: common.local, to: common.remote)
         return .stay
     }
 }

@@ -187,7 +187,7 @@ extension Established {
             connection: connection,
             peer: peer,
             localIdentity: localIdentity,
-            channel: SecureChannel(suite: suite, keys: keys, isInitiator: next.isInitiator),
+            channel: channel.successor(suite: suite, keys: keys, isInitiator: next.isInitiator),
             nat: nat,
             encapsulation: encapsulation,
             nonces: nonces,

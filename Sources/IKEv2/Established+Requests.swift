@@ -83,27 +83,31 @@ extension Established {
         }
         let payloads = offer.map { requestPayloads(task, $0) } ?? payloads
         let header = common.header(task.exchange, messageID: nextRequestID, isResponse: false)
-        let sealed: [UInt8]?
+        let sealed: OutgoingMessage?
         if case .probePath(let octets) = task {
-            sealed = sealProbe(octets, header, common, &context)
+            sealed = sealProbe(octets, header, common, &context).map { OutgoingMessage($0) }
         } else {
             sealed = channel.seal(payloads, header: header, entropy: &context.entropy)
         }
-        guard let octets = sealed else {
+        guard let message = sealed else {
             return close(.protocolError("a request could not be written"), common, &context)
         }
         let request = OutstandingRequest(
             messageID: nextRequestID,
-            octets: octets,
+            message: message,
             policy: connection.retransmission,
             at: context.now
         )
         active = OwnExchange(task: task, phase: .requested(request), offer: offer)
         nextRequestID += 1
         lastOutbound = context.now
-        var datagram = common.datagram(octets)
-        if case .probePath = task { datagram.forbidsFragmentation = true }
-        context.send(datagram)
+        if case .probePath = task {
+            var datagram = common.datagram(message.first)
+            datagram.forbidsFragmentation = true
+            context.send(datagram)
+        } else {
+            context.send(message, from: common.local, to: common.remote)
+        }
         return .stay
     }
 
@@ -129,10 +133,15 @@ extension Established {
             if case .probePath(let octets) = exchange.task, request.attempts > Self.probeAttempts {
                 return replaceProbe(octets, request, common, &context)
             }
+            if case .probePath = exchange.task {
+                var datagram = common.datagram(request.message.first)
+                datagram.forbidsFragmentation = true
+                context.emit(.transmit(datagram))
+            } else {
+                channel.shrink(&request, &context)
+                context.transmit(request.message, from: common.local, to: common.remote)
+            }
             active?.phase = .requested(request)
-            var datagram = common.datagram(request.octets)
-            if case .probePath = exchange.task { datagram.forbidsFragmentation = true }
-            context.emit(.transmit(datagram))
             lastOutbound = context.now
             return .stay
         }

@@ -156,12 +156,12 @@ struct Established {
         _ context: inout EngineContext
     ) -> Transition {
         let header = common.header(exchange, messageID: messageID, isResponse: true)
-        guard let octets = channel.seal(payloads, header: header, entropy: &context.entropy) else {
+        guard let message = channel.seal(payloads, header: header, entropy: &context.entropy) else {
             return close(.protocolError("a response could not be written"), common, &context)
         }
-        cached = CachedResponse(to: datagram.octets, octets)
+        cached = CachedResponse(to: datagram.octets, message)
         lastOutbound = context.now
-        context.send(IKEDatagram(octets: octets, local: datagram.local, remote: datagram.remote))
+        context.send(message, from: datagram.local, to: datagram.remote)
         return .move(.established(self))
     }
 

@@ -224,6 +224,21 @@ struct IKESA {
         return apply(transition)
     }
 
+    /// The peer's request came in fragments of at most so many octets.
+    mutating func noteFragments(_ octets: Int) {
+        switch state {
+        case .responderAwaitingAuth(var inner):
+            inner.channel.fragmentation?.note(received: octets)
+            state = .responderAwaitingAuth(inner)
+        case .established(var inner):
+            inner.channel.fragmentation?.note(received: octets)
+            state = .established(inner)
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
+            .initiatorAwaitingAuth, .responderComputing, .lingering:
+            break
+        }
+    }
+
     private mutating func apply(_ transition: Transition) -> Bool {
         switch transition {
         case .stay: return true

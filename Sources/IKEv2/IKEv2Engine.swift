@@ -27,7 +27,8 @@ public struct IKEv2Engine {
     /// When `.timeout` is due.
     public var deadline: Instant? {
         [
-            deadlines.earliest, duplicates.map { $0.dueAt }.min(), context.retired.map { $0.until }.min(),
+            deadlines.earliest, context.fragments.deadline, duplicates.map { $0.dueAt }.min(),
+            context.retired.map { $0.until }.min(),
         ].compactMap { $0 }.min()
     }
 
@@ -76,6 +77,7 @@ public struct IKEv2Engine {
             update(spi) { sa, context in sa.handle(result, &context) }
         case .timeout:
             while let spi = deadlines.popDue(at: now) { update(spi) { sa, context in sa.timeout(&context) } }
+            context.fragments.expire(at: now)
             settleDuplicates()
             removeRetired()
         case .initiate(let connection, let tunnel, let local, let remote):
@@ -128,7 +130,20 @@ public struct IKEv2Engine {
             context.count(.malformed)
             return
         }
-        let name = sa.connectionName
+        if case .fragment(let fragment) = message.content {
+            guard let whole = reassemble(fragment, message.header, datagram, of: sa) else { return }
+            deliver(whole.message, whole.datagram, to: spi, sa.connectionName)
+            return
+        }
+        deliver(message, datagram, to: spi, sa.connectionName)
+    }
+
+    private mutating func deliver(
+        _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
+        to spi: IKESPI,
+        _ name: String?
+    ) {
         let dropped = context.dropped
         update(spi) { sa, context in sa.handle(message, datagram, &context) }
         guard context.dropped == dropped else { return }
@@ -308,6 +323,7 @@ public struct IKEv2Engine {
         }
         if wasHalfOpen, !lives || !sa.isHalfOpen { context.halfOpen.remove(spi) }
         if lives { sas[spi] = sa }
+        if !lives { context.fragments.remove(spi) }
         context.contacts.set(lives ? Contacts.Contact(sa) : nil, for: spi)
         context.changes[sa.common.id] = .some(lives ? spi : nil)
         context.settleCounters(of: lives ? sa.connectionName ?? name : name)
@@ -384,6 +400,7 @@ public struct IKEv2Engine {
     private mutating func remove(_ spi: IKESPI) {
         if let sa = sas.removeValue(forKey: spi) { context.changes[sa.common.id] = .some(nil) }
         context.halfOpen.remove(spi)
+        context.fragments.remove(spi)
         deadlines.set(nil, for: spi)
     }
 

@@ -52,7 +52,7 @@ struct InitiatorAwaitingAuth {
                 common,
                 context
             ),
-            let octets = channel.seal(
+            let message = channel.seal(
                 payloads,
                 header: common.header(.ikeAuth, messageID: intermediate.messageID, isResponse: false),
                 entropy: &context.entropy
@@ -62,7 +62,7 @@ struct InitiatorAwaitingAuth {
             attempt.fail(.protocolError("IKE_AUTH could not be written"), common, &context)
             return .close
         }
-        context.send(common.datagram(octets))
+        context.send(message, from: common.local, to: common.remote)
         context.report(
             .progress(
                 connection: connection.name,
@@ -82,7 +82,7 @@ struct InitiatorAwaitingAuth {
             encapsulation: derived.travelsInUDP ? .udp : .none,
             request: OutstandingRequest(
                 messageID: intermediate.messageID,
-                octets: octets,
+                message: message,
                 policy: connection.retransmission,
                 at: context.now
             )
@@ -131,7 +131,8 @@ struct InitiatorAwaitingAuth {
         case .wait:
             return .stay
         case .retransmit:
-            context.emit(.transmit(common.datagram(request.octets)))
+            channel.shrink(&request, &context)
+            context.transmit(request.message, from: common.local, to: common.remote)
             return .stay
         case .giveUp:
             let seconds = request.sentAt.duration(to: context.now).wholeSeconds
@@ -229,8 +230,8 @@ struct InitiatorAwaitingAuth {
             isResponse: false
         )
         let payloads: [Payload] = [.notify(NotifyPayload(.authenticationFailed)), .delete(.ike)]
-        guard let octets = channel.seal(payloads, header: header, entropy: &context.entropy) else { return }
-        context.send(common.datagram(octets))
+        guard let message = channel.seal(payloads, header: header, entropy: &context.entropy) else { return }
+        context.send(message, from: common.local, to: common.remote)
     }
 
     private mutating func establish(

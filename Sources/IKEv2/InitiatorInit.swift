@@ -58,11 +58,14 @@ struct InitiatorAwaitingInit {
             if attempt.proposals.contains(where: { !$0.additionalGroups.isEmpty }) {
                 payloads.append(.notify(NotifyPayload(.intermediateExchangeSupported)))
             }
+            if attempt.connection.fragmentation != .no {
+                payloads.append(.notify(NotifyPayload(.fragmentationSupported)))
+            }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: false)
             let octets = try IKEMessage(header: header, payloads: payloads).encoded()
             let request = OutstandingRequest(
                 messageID: 0,
-                octets: octets,
+                message: OutgoingMessage(octets),
                 policy: attempt.connection.retransmission,
                 at: context.now
             )
@@ -89,7 +92,7 @@ struct InitiatorAwaitingInit {
         case .wait:
             return .stay
         case .retransmit:
-            context.emit(.transmit(common.datagram(request.octets)))
+            context.transmit(request.message, from: common.local, to: common.remote)
             return .stay
         case .giveUp:
             let seconds = request.sentAt.duration(to: context.now).wholeSeconds
@@ -223,8 +226,9 @@ struct InitiatorAwaitingInit {
             suite: suite,
             nat: nat,
             responderNonce: nonce,
-            requestOctets: request.octets,
-            responseOctets: datagram.octets
+            requestOctets: request.message.first,
+            responseOctets: datagram.octets,
+            fragmentation: Fragmentation.policy(attempt.connection, payloads)
         )
         return .move(.initiatorDeriving(next))
     }
@@ -238,6 +242,8 @@ struct InitiatorDeriving {
     let responderNonce: [UInt8]
     let requestOctets: [UInt8]
     let responseOctets: [UInt8]
+    /// What the connection says of fragments, if the peer supports them and we do.
+    let fragmentation: FragmentationPolicy?
 
     /// IKE goes by the port of NAT traversal from now on.
     var floatsPorts: Bool {
@@ -256,7 +262,8 @@ struct InitiatorDeriving {
         case .secret(let secret):
             do {
                 let keys = try deriveKeys(secret, common)
-                let channel = SecureChannel(suite: suite, keys: keys, isInitiator: true)
+                var channel = SecureChannel(suite: suite, keys: keys, isInitiator: true)
+                channel.fragmentation = fragmentation.map { Fragmentation($0, common, context.configuration) }
                 guard nat.isSupported || !travelsInUDP else {
                     let cause = "it does not support NAT traversal, which encap needs"
                     attempt.fail(.protocolError("\(cause) (\(attempt.connection.origin))"), common, &context)

@@ -24,6 +24,15 @@ struct InitiatorIntermediate {
 
     var attempt: InitiatorAttempt { derived.attempt }
 
+    // The optimizer of Swift 6.3 fails where this is inlined.
+    @inline(never)
+    func reception(of header: IKEHeader) -> FragmentReception {
+        guard case .requested(_, let request, _) = phase, header.isResponse,
+            header.exchange == .ikeIntermediate, header.messageID == request.messageID
+        else { return .unexpected }
+        return .awaited(channel)
+    }
+
     /// When the request is to be sent again.
     var deadline: Instant? {
         if case .requested(_, let request, _) = phase { request.nextAt } else { nil }
@@ -99,7 +108,7 @@ struct InitiatorIntermediate {
         if derived.floatsPorts { common.floatPorts(context.configuration) }
         let header = common.header(.ikeIntermediate, messageID: intermediate.messageID, isResponse: false)
         guard
-            let (octets, authenticated) = channel.sealIntermediate(
+            let (message, authenticated) = channel.sealIntermediate(
                 [.keyExchange(KEPayload(group: pair.group.rawValue, data: pair.publicValue))],
                 header: header,
                 entropy: &context.entropy
@@ -107,11 +116,11 @@ struct InitiatorIntermediate {
         else { return fail(.protocolError("IKE_INTERMEDIATE could not be written"), common, &context) }
         let request = OutstandingRequest(
             messageID: intermediate.messageID,
-            octets: octets,
+            message: message,
             policy: attempt.connection.retransmission,
             at: context.now
         )
-        context.send(common.datagram(octets))
+        context.send(message, from: common.local, to: common.remote)
         context.report(
             .progress(
                 connection: attempt.connection.name,
@@ -128,8 +137,9 @@ struct InitiatorIntermediate {
         case .wait:
             return .stay
         case .retransmit:
+            channel.shrink(&request, &context)
             phase = .requested(pair, request, authenticated: authenticated)
-            context.emit(.transmit(common.datagram(request.octets)))
+            context.transmit(request.message, from: common.local, to: common.remote)
             return .stay
         case .giveUp:
             let seconds = request.sentAt.duration(to: context.now).wholeSeconds

@@ -48,7 +48,7 @@ struct Intermediate {
             initiatorSPI: first,
             responderSPI: second
         )
-        channel = SecureChannel(suite: channel.suite, keys: keys, isInitiator: channel.isInitiator)
+        channel = channel.successor(suite: channel.suite, keys: keys, isInitiator: channel.isInitiator)
         remaining.removeFirst()
         messageID += 1
     }
@@ -69,18 +69,17 @@ extension SecureChannel {
         _ payloads: [Payload],
         header: IKEHeader,
         entropy: inout any EntropySource
-    ) -> (octets: [UInt8], authenticated: [UInt8])? {
+    ) -> (message: OutgoingMessage, authenticated: [UInt8])? {
         guard let covered = try? IKEMessage(header: header, payloads: payloads).intermediateOctets(),
-            let octets = seal(payloads, header: header, entropy: &entropy)
+            let message = seal(payloads, header: header, entropy: &entropy)
         else { return nil }
-        return (octets, covered)
+        return (message, covered)
     }
 
     /// The payloads of an IKE_INTERMEDIATE message of the peer, and what AUTH covers of it.
     func openIntermediate(
         _ content: EncryptedContent
     ) throws(EncryptedContent.OpenError) -> (payloads: [Payload], authenticated: [UInt8]) {
-        let cipher = isInitiator ? keys.responderCipher : keys.initiatorCipher
-        return try content.openIntermediate(with: cipher, transform: suite.cipher)
+        try content.openIntermediate(with: peerCipher, transform: suite.cipher)
     }
 }

@@ -1,5 +1,6 @@
 import Cryptography
 import IKECore
+import IKEMessages
 import IPsecTypes
 import Primitives
 
@@ -21,9 +22,7 @@ struct Lingering {
             context.count(.unexpected)
             return
         }
-        context.emit(
-            .transmit(IKEDatagram(octets: cached.octets, local: datagram.local, remote: datagram.remote))
-        )
+        context.transmit(cached.message, from: datagram.local, to: datagram.remote)
     }
 }
 
@@ -32,14 +31,18 @@ struct Lingering {
 /// It is sent again only for a request that is the same octet by octet: then an attacker gains nothing that
 /// copying the response would not give, and no integrity check is spent on it.
 struct CachedResponse {
-    let octets: [UInt8]
+    let message: OutgoingMessage
     private let requestDigest: [UInt8]
 
-    init?(to request: [UInt8], _ response: [UInt8]) {
+    /// `request` is the datagram of the request, the first one if it came in fragments.
+    init?(to request: [UInt8], _ response: OutgoingMessage) {
         guard let digest = try? Digest.sha256([request]) else { return nil }
         requestDigest = digest
-        octets = response
+        message = response
     }
+
+    /// The message ID of the request and the response.
+    var messageID: UInt32? { (try? ReceivedMessage.header(of: message.first))?.messageID }
 
     func answers(_ request: [UInt8]) -> Bool {
         guard let digest = try? Digest.sha256([request]) else { return false }

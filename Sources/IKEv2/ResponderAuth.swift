@@ -18,6 +18,8 @@ struct ResponderAwaitingAuth {
     var pendingIntermediate: PendingIntermediate?
     /// The last response to one.
     var cachedIntermediate: CachedResponse?
+    /// What protected it.
+    var previousChannel: SecureChannel?
     let expiresAt: Instant
 
     func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
@@ -43,8 +45,7 @@ struct ResponderAwaitingAuth {
         _ context: inout EngineContext
     ) -> Transition {
         if message.header.exchange == .ikeSAInit, cached.answers(datagram.octets) {
-            let again = IKEDatagram(octets: cached.octets, local: datagram.local, remote: datagram.remote)
-            context.emit(.transmit(again))
+            context.transmit(cached.message, from: datagram.local, to: datagram.remote)
             return .stay
         }
         if message.header.exchange == .ikeIntermediate {
@@ -205,10 +206,10 @@ struct ResponderAwaitingAuth {
     ) -> Transition {
         context.report(failure(cause, connection, common))
         let header = common.header(.ikeAuth, messageID: intermediate.messageID, isResponse: true)
-        guard let octets = channel.seal([.notify(notify)], header: header, entropy: &context.entropy),
-            let cached = CachedResponse(to: datagram.octets, octets)
+        guard let message = channel.seal([.notify(notify)], header: header, entropy: &context.entropy),
+            let cached = CachedResponse(to: datagram.octets, message)
         else { return .close }
-        context.send(common.datagram(octets))
+        context.send(message, from: common.local, to: common.remote)
         return .move(.lingering(Lingering(cached, at: context.now)))
     }
 
@@ -224,7 +225,7 @@ struct ResponderAwaitingAuth {
         let idPayload = IDPayload(type: identity.type, data: identity.data)
         let signed = SignedOctets(
             prf: channel.suite.prf,
-            message: cached.octets,
+            message: cached.message.first,
             nonce: initial.initiatorNonce,
             identity: idPayload,
             macKey: channel.keys.skPr,

@@ -64,13 +64,15 @@ enum ResponderInit {
                     remote: datagram.remote
                 )
             else { return .drop(.malformed, nil) }
-            let state = ResponderComputing(
+            var state = ResponderComputing(
                 suite: suite,
                 candidates: connections,
                 nat: nat,
                 initiatorNonce: nonce,
                 requestOctets: datagram.octets
             )
+            // Which connection it is shows later; by addresses the first one fits best.
+            state.fragmentation = Fragmentation.policy(connections.first, payloads)
             return .accept(state, group: suite.group, peerValue: exchange.data)
         }
     }
@@ -138,6 +140,8 @@ struct ResponderComputing {
     let initiatorNonce: [UInt8]
     /// RealMessage1 of RFC 7296 §2.15.
     let requestOctets: [UInt8]
+    /// What the connection says of fragments, if the peer supports them and we do.
+    var fragmentation: FragmentationPolicy?
 
     func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
         -> Transition
@@ -191,10 +195,11 @@ struct ResponderComputing {
             if !suite.additionalGroups.isEmpty {
                 payloads.append(.notify(NotifyPayload(.intermediateExchangeSupported)))
             }
+            if fragmentation != nil { payloads.append(.notify(NotifyPayload(.fragmentationSupported))) }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
             let octets = try IKEMessage(header: header, payloads: payloads).encoded()
             guard let initiatorSPI = IKESPI(common.remoteSPI),
-                let cached = CachedResponse(to: requestOctets, octets)
+                let cached = CachedResponse(to: requestOctets, OutgoingMessage(octets))
             else { return .close }
             let keys = try IKEKeys(
                 suite: suite,
@@ -205,9 +210,11 @@ struct ResponderComputing {
                 responderSPI: common.localSPI
             )
             context.send(common.datagram(octets))
+            var channel = SecureChannel(suite: suite, keys: keys, isInitiator: false)
+            channel.fragmentation = fragmentation.map { Fragmentation($0, common, context.configuration) }
             let next = ResponderAwaitingAuth(
                 initial: self,
-                channel: SecureChannel(suite: suite, keys: keys, isInitiator: false),
+                channel: channel,
                 responderNonce: nonce,
                 cached: cached,
                 hidesSource: hides && nat.isSupported,

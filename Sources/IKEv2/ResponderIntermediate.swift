@@ -23,15 +23,7 @@ extension ResponderAwaitingAuth {
         _ context: inout EngineContext
     ) -> Transition {
         if let cachedIntermediate, cachedIntermediate.answers(datagram.octets) {
-            context.emit(
-                .transmit(
-                    IKEDatagram(
-                        octets: cachedIntermediate.octets,
-                        local: datagram.local,
-                        remote: datagram.remote
-                    )
-                )
-            )
+            context.transmit(cachedIntermediate.message, from: datagram.local, to: datagram.remote)
             return .stay
         }
         guard !message.header.isResponse, pendingIntermediate == nil,
@@ -77,12 +69,13 @@ extension ResponderAwaitingAuth {
         let header = common.header(.ikeIntermediate, messageID: intermediate.messageID, isResponse: true)
         let exchange = KEPayload(group: pair.group.rawValue, data: pair.publicValue)
         guard
-            let (octets, authenticated) = channel.sealIntermediate(
+            let (message, authenticated) = channel.sealIntermediate(
                 [.keyExchange(exchange)],
                 header: header,
                 entropy: &context.entropy
             )
         else { return .close }
+        previousChannel = channel
         do throws(CryptoError) {
             try intermediate.complete(
                 request: pending.authenticated,
@@ -96,8 +89,8 @@ extension ResponderAwaitingAuth {
             context.report(failure(.cryptography(error), nil, common))
             return .close
         }
-        cachedIntermediate = CachedResponse(to: pending.datagram.octets, octets)
-        context.send(common.datagram(octets))
+        cachedIntermediate = CachedResponse(to: pending.datagram.octets, message)
+        context.send(message, from: common.local, to: common.remote)
         return .stay
     }
 }

@@ -63,6 +63,8 @@ struct SecureChannel {
     let suite: IKESuite
     let keys: IKEKeys
     let isInitiator: Bool
+    /// How messages are cut; nil unless both ends can reassemble them.
+    var fragmentation: Fragmentation?
     private var sealedCount: UInt64 = 0
 
     init(suite: IKESuite, keys: IKEKeys, isInitiator: Bool) {
@@ -71,30 +73,32 @@ struct SecureChannel {
         self.isInitiator = isInitiator
     }
 
-    /// The message as it goes on the wire, or nil if it cannot be encoded: a fault of ours.
-    mutating func seal(
+    /// What protects our messages.
+    var ownCipher: MessageCipher { isInitiator ? keys.initiatorCipher : keys.responderCipher }
+    /// What protects the peer's.
+    var peerCipher: MessageCipher { isInitiator ? keys.responderCipher : keys.initiatorCipher }
+
+    /// The message as one datagram, or nil if it cannot be encoded: a fault of ours.
+    mutating func sealWhole(
         _ payloads: [Payload],
         header: IKEHeader,
         entropy: inout any EntropySource
     ) -> [UInt8]? {
         let message = IKEMessage(header: header, payloads: payloads)
-        let cipher = isInitiator ? keys.initiatorCipher : keys.responderCipher
-        let iv: [UInt8]
-        if suite.cipher.isAEAD {
-            // RFC 5282 §3.1: a counter never repeats, and no state outlives the key.
-            sealedCount &+= 1
-            let count = sealedCount
-            iv = stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: count >> UInt64($0)) }
-        } else {
-            iv = entropy.bytes(suite.cipher.ivLength)
-        }
-        return try? message.sealed(with: cipher, transform: suite.cipher, iv: iv)
+        return try? message.sealed(with: ownCipher, transform: suite.cipher, iv: nextIV(&entropy))
+    }
+
+    mutating func nextIV(_ entropy: inout any EntropySource) -> [UInt8] {
+        guard suite.cipher.isAEAD else { return entropy.bytes(suite.cipher.ivLength) }
+        // RFC 5282 §3.1: a counter never repeats, and no state outlives the key.
+        sealedCount &+= 1
+        let count = sealedCount
+        return stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: count >> UInt64($0)) }
     }
 
     /// The payloads of a message from the peer.
     func open(_ content: EncryptedContent) throws(EncryptedContent.OpenError) -> [Payload] {
-        let cipher = isInitiator ? keys.responderCipher : keys.initiatorCipher
-        return try content.open(with: cipher, transform: suite.cipher)
+        try content.open(with: peerCipher, transform: suite.cipher)
     }
 }
 

@@ -14,7 +14,7 @@ extension Proposal {
         for word in text.split(separator: "-", omittingEmptySubsequences: false) {
             guard let (transform, entry) = AlgorithmTable.transform(keyword: word.lowercased()) else {
                 throw ProposalSyntaxError(
-                    description: "unknown algorithm '\(word)'; accepted: "
+                    description: "unknown algorithm '\(Self.printable(word))'; accepted: "
                         + Self.acceptedWords(securityProtocol)
                 )
             }
@@ -39,6 +39,11 @@ extension Proposal {
             securityProtocol == .ike
             ? [.encryption, .integrity, .prf, .keyExchange] : [.encryption, .integrity, .keyExchange, .esn]
         return types.flatMap { AlgorithmTable.acceptedKeywords(of: $0) }.joined(separator: " ")
+    }
+
+    /// The word for a message of one line: letters, digits and punctuation as they are, `?` for anything else.
+    private static func printable(_ word: Substring) -> String {
+        String(word.prefix(80).map { $0.isASCII && !$0.isWhitespace && $0 > " " ? $0 : "?" })
     }
 
     private func checkCiphers() throws(ProposalSyntaxError) {

@@ -87,6 +87,8 @@ public struct ConnectionPolicy: Sendable {
     ///
     /// strongSwan does so wherever MOBIKE is allowed: the peer can move behind a NAT later.
     public var prefersNATTraversalPort = false
+    /// Whether IKE messages travel in fragments of ours.
+    public var fragmentation = FragmentationPolicy.yes
     /// How long an IKE_SA lives.
     public var lifetime: SALifetime
     /// Retransmission of our requests.
@@ -161,6 +163,7 @@ public struct ConnectionPolicy: Sendable {
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
             && prefersNATTraversalPort == other.prefersNATTraversalPort
+            && fragmentation == other.fragmentation
             && retransmission == other.retransmission
             && lifetime == other.lifetime && uniqueness == other.uniqueness
             && reauthentication == other.reauthentication && keyingTries == other.keyingTries

@@ -33,7 +33,17 @@ struct ConnectionBuilder {
             origin: Self.origin
         )
         policy.prefersNATTraversalPort = options.mobike ?? true
+        policy.fragmentation = fragmentation
         return policy
+    }
+
+    /// What force adds concerns IKEv1 alone.
+    private var fragmentation: FragmentationPolicy {
+        switch options.fragmentation {
+        case "no": .no
+        case "accept": .accept
+        default: .yes
+        }
     }
 
     private var localAddresses: [IPAddress] {

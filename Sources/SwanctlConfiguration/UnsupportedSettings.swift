@@ -42,7 +42,6 @@ struct UnsupportedSettings {
         if let version = options.version, version == 1 { add("\(path).version", "1") }
         if options.aggressive == true { add("\(path).aggressive", "yes") }
         if options.pull == false { add("\(path).pull", "no") }
-        if options.fragmentation == "force" { add("\(path).fragmentation", "force") }
         if let word = options.childless, word == "prefer" || word == "force" {
             add("\(path).childless", word)
         }

@@ -57,7 +57,11 @@ enum ModuleTable {
         ModuleRule("IPsecTypes", .pure, ["Primitives", "IPPackets", "Cryptography"]),
         ModuleRule("IKEMessages", .pure, vocabulary),
         ModuleRule("Policy", .pure, vocabulary),
-        ModuleRule("IKECore", .pure, vocabulary.union(["IKEMessages", "Policy", "HeapModule"])),
+        ModuleRule(
+            "IKECore",
+            .pure,
+            vocabulary.union(["IKEMessages", "Policy", "HeapModule", "DequeModule"])
+        ),
         ModuleRule("IKEv2", .pure, vocabulary.union(["IKEMessages", "Policy", "IKECore", "DequeModule"])),
         ModuleRule("ESP", .pure, vocabulary),
         ModuleRule(

@@ -150,7 +150,12 @@ import Testing
 
     @Test func outstandingRequestsGiveUpAfterTheirTries() {
         let policy = RetransmissionPolicy(initial: .seconds(1), base: 2, tries: 2, limit: .seconds(3))
-        var request = OutstandingRequest(messageID: 1, octets: [], policy: policy, at: .zero)
+        var request = OutstandingRequest(
+            messageID: 1,
+            message: OutgoingMessage([]),
+            policy: policy,
+            at: .zero
+        )
         #expect(request.nextAt == Self.instant(1))
         #expect(request.check(at: .zero) == .wait)
         #expect(request.check(at: Self.instant(1)) == .retransmit)

@@ -66,6 +66,7 @@ struct PolicyFixture {
     var remoteAddress: RemoteAddress
     var forcesEncapsulation = false
     var livenessDelay: Duration? = .seconds(30)
+    var fragmentation = FragmentationPolicy.yes
     var retransmission = RetransmissionPolicy()
     var childLifetime = SALifetime.childDefault
     var ikeLifetime = SALifetime.ikeDefault
@@ -108,7 +109,7 @@ struct PolicyFixture {
                 origin: origin(30 + index)
             )
         }
-        return ConnectionPolicy(
+        var connection = ConnectionPolicy(
             name: name,
             localAddresses: [],
             remoteAddress: remoteAddress,
@@ -127,6 +128,8 @@ struct PolicyFixture {
                 "remote-id": origin(14), "psk-file": origin(15),
             ]
         )
+        connection.fragmentation = fragmentation
+        return connection
     }
 }
 

@@ -224,9 +224,7 @@ struct Puppet {
         pad: [UInt8]? = nil
     ) throws -> [UInt8] {
         let keys = try keys.unwrapped
-        ivCounter += 1
-        let count = ivCounter
-        let iv = (0..<suite.cipher.ivLength).map { UInt8(truncatingIfNeeded: count >> UInt64($0 % 8 * 8)) }
+        let iv = nextIV()
         let block = suite.cipher.isAEAD ? 1 : suite.cipher.blockLength
         let padLength = (block - (chain.count + 1) % block) % block
         let plain = chain + (pad ?? [UInt8](repeating: 0, count: padLength) + [UInt8(padLength)])
@@ -241,6 +239,12 @@ struct Puppet {
         writer.u16(UInt16(truncatingIfNeeded: body))
         let cipher = isInitiator ? keys.initiatorCipher : keys.responderCipher
         return try writer.bytes + iv + cipher.seal(aad: writer.bytes, iv: iv, plaintext: plain)
+    }
+
+    mutating func nextIV() -> [UInt8] {
+        ivCounter += 1
+        let count = ivCounter
+        return (0..<suite.cipher.ivLength).map { UInt8(truncatingIfNeeded: count >> UInt64($0 % 8 * 8)) }
     }
 
     /// What an engine said to us.

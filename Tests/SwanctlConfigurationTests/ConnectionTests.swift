@@ -87,7 +87,7 @@ struct ConnectionTests {
     /// Settings at their default, or at what we do anyway, are no reason to refuse.
     @Test(arguments: [
         "version = 0", "version = 2", "mobike = yes", "mobike = no", "fragmentation = yes",
-        "fragmentation = no",
+        "fragmentation = no", "fragmentation = force",
         "fragmentation = accept", "encap = no", "send_certreq = no", "send_cert = always", "dscp = 000000",
         "childless = allow", "childless = never", "if_id_in = 0", "if_id_out = 0", "aggressive = no",
         "pull = yes",

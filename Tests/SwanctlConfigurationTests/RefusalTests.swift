@@ -7,7 +7,6 @@ import Vici
 struct RefusalTests {
     @Test(arguments: [
         ("version", "1"), ("aggressive", "yes"), ("pull", "no"), ("dscp", "101110"),
-        ("fragmentation", "force"),
         ("childless", "prefer"), ("childless", "force"), ("local_port", "4501"), ("remote_port", "1500"),
         ("vips", "0.0.0.0"), ("pools", "rw_pool"), ("ppk_id", "sun"), ("ppk_required", "yes"),
         ("if_id_in", "7"),

@@ -78,6 +78,10 @@ struct Dissector {
     private struct Channel {
         let suite: IKESuite
         let keys: IKEKeys
+
+        func cipher(_ header: IKEHeader) -> MessageCipher {
+            header.isFromInitiator ? keys.initiatorCipher : keys.responderCipher
+        }
     }
 
     private struct FollowUp {
@@ -86,6 +90,14 @@ struct Dissector {
         let spis: (initiator: IKESPI, responder: IKESPI)
         let nonces: (initiator: [UInt8], responder: [UInt8])
         var secrets: [SecretKey]
+    }
+
+    private struct FragmentedID: Hashable {
+        let spi: UInt64
+        let isFromInitiator: Bool
+        let isResponse: Bool
+        let messageID: UInt32
+        let total: Int
     }
 
     private struct ExchangeID: Hashable {
@@ -104,6 +116,8 @@ struct Dissector {
     /// Rekeys of IKE_SAs that take further key exchanges, by the link of the next one.
     private var followUps: [[UInt8]: FollowUp] = [:]
     private var links: [ExchangeID: [UInt8]] = [:]
+    /// Messages of which not all fragments were sent yet.
+    private var fragments: [FragmentedID: (EncryptedFragment, [[UInt8]])] = [:]
     /// CREATE_CHILD_SA requests that replace an IKE_SA: the new SPI and the nonce.
     private var rekeys: [ExchangeID: (spi: IKESPI, nonce: [UInt8])] = [:]
 
@@ -119,23 +133,54 @@ struct Dissector {
         case .clear(let payloads):
             noteInit(header, payloads)
             return Reading(header: header, payloads: payloads)
+        case .fragment(let fragment):
+            let whole = merge(fragment, header)
+            return whole.map { read($0, $1) } ?? Reading(header: header, payloads: nil)
         case .encrypted(let content):
-            guard let channel = channels[header.initiatorSPI] else {
-                return Reading(header: header, payloads: nil)
-            }
-            let keys = channel.keys
-            let cipher = header.isFromInitiator ? keys.initiatorCipher : keys.responderCipher
-            let payloads = try? content.open(with: cipher, transform: channel.suite.cipher)
-            if let payloads {
-                switch header.exchange {
-                case .createChildSA: noteRekey(header, payloads, channel)
-                case .ikeIntermediate: noteIntermediate(header, payloads, channel)
-                case .ikeFollowUpKE: noteFollowUp(header, payloads)
-                default: break
-                }
-            }
-            return Reading(header: header, payloads: payloads)
+            return read(content, header)
         }
+    }
+
+    /// Keeps a fragment; the answer is the message that the last one completes.
+    private mutating func merge(_ fragment: EncryptedFragment, _ header: IKEHeader) -> (
+        EncryptedContent, IKEHeader
+    )? {
+        guard let channel = channels[header.initiatorSPI],
+            let part = try? fragment.open(with: channel.cipher(header), transform: channel.suite.cipher)
+        else { return nil }
+        let id = FragmentedID(
+            spi: header.initiatorSPI,
+            isFromInitiator: header.isFromInitiator,
+            isResponse: header.isResponse,
+            messageID: header.messageID,
+            total: fragment.total
+        )
+        if fragment.number == 1 { fragments[id] = (fragment, []) }
+        // They are sent in their order.
+        guard let (first, parts) = fragments[id], parts.count + 1 == fragment.number else { return nil }
+        fragments[id] = (first, parts + [part])
+        guard fragment.number == fragment.total else { return nil }
+        fragments[id] = nil
+        let whole = ReceivedMessage(merging: parts + [part], first: first, header: header)
+        guard case .encrypted(let content) = whole.content else { return nil }
+        return (content, whole.header)
+    }
+
+    private mutating func read(_ content: EncryptedContent, _ header: IKEHeader) -> Reading {
+        guard let channel = channels[header.initiatorSPI] else {
+            return Reading(header: header, payloads: nil)
+        }
+        let cipher = channel.cipher(header)
+        let payloads = try? content.open(with: cipher, transform: channel.suite.cipher)
+        if let payloads {
+            switch header.exchange {
+            case .createChildSA: noteRekey(header, payloads, channel)
+            case .ikeIntermediate: noteIntermediate(header, payloads, channel)
+            case .ikeFollowUpKE: noteFollowUp(header, payloads)
+            default: break
+            }
+        }
+        return Reading(header: header, payloads: payloads)
     }
 
     /// A protected message with other payloads under the same header, with the right keys; nil without them.

@@ -22,7 +22,7 @@ struct GatewayModel {
     init(_ side: Side, _ shape: PolicyShape, seed: UInt64, at now: Instant) {
         self.side = side
         engine = IKEv2Engine(
-            configuration: EngineConfiguration(),
+            configuration: EngineConfiguration(fragmentSize: shape.fragmentSize),
             entropy: SeededEntropy(seed: seed),
             at: now
         )

@@ -65,6 +65,8 @@ struct PolicyShape: Sendable {
     var childLifetime = SALifetime.unlimited
     var ikeLifetime = SALifetime.unlimited
     var livenessDelay: Duration? = .seconds(5)
+    /// Octets of an IP datagram: a small one cuts nearly all messages that are not empty.
+    var fragmentSize = 1280
     var retransmission = RetransmissionPolicy(
         initial: .milliseconds(500),
         base: 1.5,

@@ -79,6 +79,7 @@ struct Scenario: Sendable {
         // Further key exchanges (RFC 9370).
         if chance.happens(0.1) { west.esp = "aes256gcm16-x25519-ke1_ecp256" }
         if chance.happens(0.1) { west.ike = "aes256gcm16-prfsha256-x25519-ke1_ecp256" }
+        if chance.happens(0.25) { west.fragmentSize = chance.number(in: 120...260) }
         var east = west
         east.start = .passive
         if chance.happens(0.15) {
