@@ -87,6 +87,8 @@ extension ControlPlane {
                 board.setPath(child.path, ofChild: id)
                 dataPlane?.updatePath(saID: id, path: child.path)
                 restartPathMTUSearch(childID: id, at: MonotonicClock.now())
+            case .redirect(let redirection):
+                follow(redirection)
             case .event(let event):
                 handle(event)
             }

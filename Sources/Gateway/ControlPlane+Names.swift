@@ -176,7 +176,7 @@ extension ControlPlane {
     }
 
     /// The address to speak from: a configured one that is there, or what the kernel chooses.
-    private func localAddress(for connection: ConnectionPolicy, towards remote: IPAddress) -> IPAddress? {
+    func localAddress(for connection: ConnectionPolicy, towards remote: IPAddress) -> IPAddress? {
         let own = connection.localAddresses.isEmpty ? description.outerAddresses : connection.localAddresses
         let configured = own.filter { $0.bitWidth == remote.bitWidth }
         guard !configured.isEmpty else { return sockets?.localAddress(towards: remote) }

@@ -166,12 +166,6 @@ extension ControlPlane {
         settle()
     }
 
-    /// RFC 5685 is not spoken yet.
-    func redirect(_ request: ViciRequest) {
-        let hasGateway = request.message.string("gateway") != nil
-        request.reply(.failure(hasGateway ? "redirect is not supported yet" : "missing target gateway"))
-    }
-
     // MARK: - Traps
 
     func install(_ request: ViciRequest) {

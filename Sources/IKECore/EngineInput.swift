@@ -33,6 +33,10 @@ public enum EngineInput: Sendable {
     case timeout
     /// Bring up this tunnel of a connection: in an IKE_SA that is there, else in a new one from `local` to `remote`.
     case initiate(connection: String, tunnel: String, local: Endpoint, remote: Endpoint)
+    /// Follow a `.redirect`, from `local` to the gateway's address.
+    case follow(Redirection, local: Endpoint, remote: Endpoint)
+    /// Send the peer of an IKE_SA to another gateway (RFC 5685 §5).
+    case redirect(ikeID: UInt32, to: RedirectGateway)
     /// Delete an IKE_SA and its CHILD_SAs, telling the peer.
     case terminateIKE(id: UInt32, cause: DownCause)
     /// End an IKE_SA without waiting for the peer's answer; it is told if it was not yet.
@@ -69,6 +73,8 @@ public enum EngineOutput: Sendable {
     case keepalive(local: Endpoint, remote: Endpoint)
     /// Carry out slow cryptography elsewhere and answer with `.computed`.
     case compute(ComputeJob)
+    /// A peer sends us elsewhere: find the address, and answer with `.follow`.
+    case redirect(Redirection)
     /// Hand a CHILD_SA to the data plane. Only a verified peer has one.
     case install(ChildSAInstallation)
     /// Send by this CHILD_SA from now on, in place of an older one of its tunnel.

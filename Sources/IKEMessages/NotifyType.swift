@@ -56,6 +56,12 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case rekeySA
     /// 16394.
     case espTFCPaddingNotSupported
+    /// 16406, RFC 5685.
+    case redirectSupported
+    /// 16407, RFC 5685.
+    case redirect
+    /// 16408, RFC 5685.
+    case redirectedFrom
     /// 16430, RFC 7383.
     case fragmentationSupported
     /// 16438, RFC 9242.
@@ -94,6 +100,9 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16391, .useTransportMode, "USE_TRANSPORT_MODE"),
         (16393, .rekeySA, "REKEY_SA"),
         (16394, .espTFCPaddingNotSupported, "ESP_TFC_PADDING_NOT_SUPPORTED"),
+        (16406, .redirectSupported, "REDIRECT_SUPPORTED"),
+        (16407, .redirect, "REDIRECT"),
+        (16408, .redirectedFrom, "REDIRECTED_FROM"),
         (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
         (16438, .intermediateExchangeSupported, "INTERMEDIATE_EXCHANGE_SUPPORTED"),
         (16441, .additionalKeyExchange, "ADDITIONAL_KEY_EXCHANGE"),

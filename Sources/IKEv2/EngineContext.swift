@@ -34,6 +34,8 @@ struct EngineContext {
     var handovers: [Handover] = []
     /// Tunnels that the IKE_SA of their connection cannot carry: the next attempt makes a new one.
     var needsFreshIKE: Set<Tunnel> = []
+    /// Redirects of late.
+    var redirects = Redirects()
     /// IKE_SAs to be begun in place of such as cannot be rekeyed.
     var replacements: [Replacement] = []
     /// CHILD_SAs whose IKE_SA is over and whose last packets may still be under way.

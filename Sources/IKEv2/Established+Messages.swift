@@ -225,6 +225,7 @@ extension Established {
             if !answered.isEmpty { answer.append(.delete(.esp(answered))) }
         }
         if case .close = reply(answer, &self, &context) { return .close }
+        if let notify = payloads.notification(.redirect) { redirected(by: notify, common, &context) }
         if case .close = sendNext(common, &context) { return .close }
         return .move(.established(self))
     }

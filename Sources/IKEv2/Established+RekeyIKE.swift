@@ -200,6 +200,8 @@ extension Established {
         // A rekey proves nothing anew.
         state.reauthAt = reauthAt
         state.isReauthenticating = isReauthenticating
+        state.isRedirected = isRedirected
+        state.followsRedirects = followsRedirects
         context.successors.append(IKESA(common: next, state: .established(state)))
     }
 

@@ -61,6 +61,7 @@ extension Established {
         case .livenessCheck: return ([], nil)
         case .probePath: return ([], nil)
         case .invalidSPI(let spi): return ([.notify(NotifyPayload(.invalidSPI, data: spi.octets))], nil)
+        case .redirect(let gateway): return Self.redirectPayload(gateway).map { ([$0], nil) }
         case .deleteChildren(let spis): return ([.delete(.esp(spis))], nil)
         case .deleteIKE: return ([.delete(.ike)], nil)
         case .createChild(let tunnel): return offerNewChild(tunnel, common, &context).map { ([], $0) }
@@ -209,6 +210,10 @@ extension Established {
         case .deleteChildren(let spis):
             active = nil
             retire(spis, common, &context)
+            return sendNext(common, &context)
+        case .redirect:
+            active = nil
+            redirectAnswered(context)
             return sendNext(common, &context)
         case .deleteIKE:
             active = nil

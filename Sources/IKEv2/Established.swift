@@ -63,6 +63,10 @@ struct Established {
     var reauthAt: Instant?
     /// A new IKE_SA is being made, or is there, to take its place.
     var isReauthenticating = false
+    /// The peer sent us to another gateway.
+    var isRedirected = false
+    /// The peer goes where we send it.
+    var followsRedirects = false
     /// Rekeys of it that failed in a row.
     var failures = 0
     /// A new IKE_SA was asked for, because rekeys fail.
@@ -140,7 +144,7 @@ struct Established {
             switch active.task {
             case .rekeyIKE: work.isRekeyingIKE = true
             case .createChild, .rekeyChild, .deleteChildren: work.isChangingChildren = true
-            case .livenessCheck, .probePath, .invalidSPI, .deleteIKE: break
+            case .livenessCheck, .probePath, .invalidSPI, .redirect, .deleteIKE: break
             }
         }
         return work

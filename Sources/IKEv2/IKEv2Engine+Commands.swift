@@ -12,7 +12,8 @@ extension IKEv2Engine {
         _ name: String,
         _ tunnelName: String,
         _ local: Endpoint,
-        _ remote: Endpoint
+        _ remote: Endpoint,
+        redirectedFrom: IPAddress? = nil
     ) {
         let found = context.policies[name].flatMap { connection in
             connection.tunnels.first { $0.name == tunnelName }.map { (connection, $0) }
@@ -43,7 +44,12 @@ extension IKEv2Engine {
             remote: remote,
             createdAt: context.now
         )
-        let attempt = InitiatorAttempt(connection: connection, tunnel: tunnel, &context)
+        let attempt = InitiatorAttempt(
+            connection: connection,
+            tunnel: tunnel,
+            redirectedFrom: redirectedFrom,
+            &context
+        )
         guard let group = attempt.preferredGroup else {
             return attempt.fail(.noConnection("no proposal names a key exchange group"), common, &context)
         }

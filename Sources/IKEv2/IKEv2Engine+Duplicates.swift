@@ -25,7 +25,7 @@ extension IKEv2Engine {
     private static let simultaneity = Duration.seconds(30)
 
     mutating func findDuplicates(of sa: IKESA) {
-        guard case .established(let new) = sa.state, !new.awaitsHandover else { return }
+        guard case .established(let new) = sa.state, !new.awaitsHandover, new.closing == nil else { return }
         for other in sas.values where other.common.localSPI != sa.common.localSPI {
             guard Self.isSamePeer(sa, other), case .established(let old) = other.state else { continue }
             guard !mayHaveSeveral(sa, other) else { continue }
@@ -100,7 +100,8 @@ extension IKEv2Engine {
             return false
         }
         return first.connection.name == second.connection.name && first.peer.identity == second.peer.identity
-            && left.common.remote.address == right.common.remote.address
+            && (left.common.remote.address == right.common.remote.address
+                || first.isRedirected || second.isRedirected)
             && second.closing == nil && second.successor == nil && !second.awaitsHandover
     }
 

@@ -82,6 +82,8 @@ public struct IKEv2Engine {
             removeRetired()
         case .initiate(let connection, let tunnel, let local, let remote):
             initiate(connection, tunnel, local, remote)
+        case .follow(let redirection, let local, let remote): follow(redirection, local, remote)
+        case .redirect(let id, let gateway): redirect(id, to: gateway)
         case .terminateIKE(let id, let cause):
             updateIKE(id) { sa, context in sa.terminate(cause, &context) }
         case .destroyIKE(let id, let cause): destroyIKE(id, cause)
@@ -95,6 +97,7 @@ public struct IKEv2Engine {
             let policies = PolicyTable(connections)
             context.policies = policies
             context.counters.keep { policies[$0] != nil }
+            context.redirects.keep { policies[$0] != nil }
         case .activity(let children): noteActivity(children)
         case .childMoved(let id, let remote):
             updateOwner(ofChild: id) { state, common, context in

@@ -20,8 +20,16 @@ struct InitiatorAttempt {
     /// To be returned (RFC 7296 §2.6).
     var cookie: [UInt8]?
     var cookiesReturned = 0
+    /// The gateway that sent us here.
+    let redirectedFrom: IPAddress?
 
-    init(connection: ConnectionPolicy, tunnel: TunnelPolicy, _ context: inout EngineContext) {
+    init(
+        connection: ConnectionPolicy,
+        tunnel: TunnelPolicy,
+        redirectedFrom: IPAddress?,
+        _ context: inout EngineContext
+    ) {
+        self.redirectedFrom = redirectedFrom
         self.connection = connection
         self.tunnel = tunnel
         nonce = context.entropy.bytes(32)

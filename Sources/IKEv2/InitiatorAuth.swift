@@ -252,6 +252,11 @@ struct InitiatorAwaitingAuth {
             expectedRequestID: 0,
             &context
         )
+        if let gateway = payloads.notification(.redirect).flatMap({ RedirectGateway.parse($0.data)?.gateway })
+        {
+            context.release(inboundSPI)
+            return established.redirectedInAuth(to: gateway, attempt, common, &context)
+        }
         context.report(.ikeUp(established.snapshot(common)))
         for tunnel in context.takeFollowers(of: common.localSPI) where tunnel != attempt.tunnel.name {
             established.waiting.append(.createChild(tunnel: tunnel))

@@ -61,6 +61,7 @@ struct InitiatorAwaitingInit {
             if attempt.connection.fragmentation != .no {
                 payloads.append(.notify(NotifyPayload(.fragmentationSupported)))
             }
+            payloads.append(.notify(attempt.redirectNotification))
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: false)
             let octets = try IKEMessage(header: header, payloads: payloads).encoded()
             let request = OutstandingRequest(
@@ -125,6 +126,7 @@ struct InitiatorAwaitingInit {
             return retry(withCookie: cookie.data, common, &context)
         }
         if let wanted = payloads.notification(.invalidKEPayload) { return retry(wanted, common, &context) }
+        if let notify = payloads.notification(.redirect) { return redirected(by: notify, common, &context) }
         if let error = payloads.errorNotification {
             attempt.fail(.peerRefused(error.type, hint: attempt.hint(for: error.type)), common, &context)
             return .close

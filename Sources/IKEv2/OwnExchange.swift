@@ -15,6 +15,8 @@ struct OwnExchange {
         case probePath(octets: Int)
         /// INVALID_SPI for a packet that came with this SPI (§1.5).
         case invalidSPI(SPI)
+        /// REDIRECT to this gateway (RFC 5685 §5).
+        case redirect(RedirectGateway)
         /// A first CHILD_SA of a tunnel, by its name.
         case createChild(tunnel: String)
         /// A CHILD_SA in place of the one with this number.
@@ -29,7 +31,8 @@ struct OwnExchange {
         var exchange: ExchangeType {
             switch self {
             case .createChild, .rekeyChild, .rekeyIKE: .createChildSA
-            case .livenessCheck, .probePath, .invalidSPI, .deleteChildren, .deleteIKE: .informational
+            case .livenessCheck, .probePath, .invalidSPI, .redirect, .deleteChildren, .deleteIKE:
+                .informational
             }
         }
 
@@ -40,6 +43,7 @@ struct OwnExchange {
             case .rekeyChild: "CREATE_CHILD_SA (CHILD_SA rekey)"
             case .rekeyIKE: "CREATE_CHILD_SA (IKE_SA rekey)"
             case .livenessCheck, .probePath, .invalidSPI: "INFORMATIONAL (liveness)"
+            case .redirect: "INFORMATIONAL (REDIRECT)"
             case .deleteChildren, .deleteIKE: "INFORMATIONAL (DELETE)"
             }
         }

@@ -246,6 +246,7 @@ struct ResponderAwaitingAuth {
             expectedRequestID: intermediate.messageID + 1,
             &context
         )
+        established.followsRedirects = initial.followsRedirects
         if payloads.notification(.initialContact) != nil, connection.uniqueness != .never {
             context.initialContacts.append(
                 EngineContext.InitialContact(

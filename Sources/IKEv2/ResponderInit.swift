@@ -73,6 +73,9 @@ enum ResponderInit {
             )
             // Which connection it is shows later; by addresses the first one fits best.
             state.fragmentation = Fragmentation.policy(connections.first, payloads)
+            state.followsRedirects =
+                payloads.notification(.redirectSupported) != nil
+                || payloads.notification(.redirectedFrom) != nil
             return .accept(state, group: suite.group, peerValue: exchange.data)
         }
     }
@@ -142,6 +145,8 @@ struct ResponderComputing {
     let requestOctets: [UInt8]
     /// What the connection says of fragments, if the peer supports them and we do.
     var fragmentation: FragmentationPolicy?
+    /// The peer goes where we send it (RFC 5685).
+    var followsRedirects = false
 
     func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
         -> Transition

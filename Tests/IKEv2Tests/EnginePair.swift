@@ -35,6 +35,7 @@ struct SimulatedGateway {
     var senders: [String: UInt32] = [:]
     var moved: [(childID: UInt32, remote: Endpoint)] = []
     var events: [EngineEvent] = []
+    var redirections: [Redirection] = []
     var keepalives: [Instant] = []
 
     init(_ engine: IKEv2Engine, address: IPAddress) {
@@ -165,6 +166,8 @@ struct EnginePair {
             gateways[side.rawValue].keepalives.append(now)
         case .compute(let job):
             schedule(.computed(job.run()), side, after: milliseconds(conditions.computeDelay))
+        case .redirect(let redirection):
+            gateways[side.rawValue].redirections.append(redirection)
         case .install(let installation):
             gateways[side.rawValue].installed[installation.description.id] = installation
             gateways[side.rawValue].installations.append(installation)

@@ -40,7 +40,7 @@ struct LoneEngine {
             case .transmit(let datagram): replies.append(datagram.octets)
             case .compute(let job) where holdsJobs: heldJobs.append(job)
             case .compute(let job): engine.handle(.computed(job.run()), at: now)
-            case .keepalive, .install, .useForSending, .remove, .move, .event: break
+            case .keepalive, .redirect, .install, .useForSending, .remove, .move, .event: break
             }
         }
         return replies

@@ -152,7 +152,8 @@ def check_refusals(a):
     answers(a, "--initiate", "--child", "nobody", status=1, words=["CHILD_SA config 'nobody' not found"])
     answers(a, "--initiate", "--ike", "nobody", status=1, words=["IKE_SA config 'nobody' not found"])
     answers(a, "--terminate", "--ike", "nobody", status=1, words=["no matching SAs to terminate found"])
-    answers(a, "--redirect", "--ike", "branch", "--gateway", "192.0.2.9", status=1, words=["not supported yet"])
+    answers(a, "--redirect", "--ike", "nobody", "--gateway", "192.0.2.9", status=1, words=["no matching SAs to redirect found"])
+    answers(a, "--redirect", "--ike", "branch", "--gateway", "vpn@example.com", status=1, words=["unsupported gateway identity"])
 
 
 @case("vici-initiate-fails", 60, own=True)

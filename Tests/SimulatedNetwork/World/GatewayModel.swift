@@ -38,6 +38,8 @@ struct GatewayModel {
             case .transmit(let datagram): effects.append(.transmit(datagram))
             case .keepalive(let local, let remote):
                 effects.append(.keepalive(local: local, remote: remote))
+            // No side redirects here.
+            case .redirect: break
             case .compute(let job): effects.append(.compute(job))
             case .install(let installation): dataPlane.install(installation)
             case .useForSending(let id): dataPlane.useForSending(id)
