@@ -80,9 +80,9 @@ extension ControlPlane {
                 board.removeChild(id)
                 dataPlane?.remove(saID: id)
                 changeRoutes { (routes) throws(LinuxError) in try routes.childRemoved(id) }
-            case .move(let id, let remote):
+            case .move(let id, let path):
                 guard var child = children[id] else { continue }
-                child.path.remote = remote
+                child.path = path
                 children[id] = child
                 board.setPath(child.path, ofChild: id)
                 dataPlane?.updatePath(saID: id, path: child.path)

@@ -26,6 +26,7 @@ extension ControlPlane {
         let netlink = try Netlink()
         networkReader = netlink
         network = try NetworkView(netlink, excluding: description.interfaceName)
+        engine.handle(.localAddresses(mobileAddresses), at: MonotonicClock.now())
         networkTimer = try DeadlineTimer(queue: control) { [weak self] in
             self?.assumeIsolated { $0.reviewNetwork() }
         }
@@ -65,7 +66,18 @@ extension ControlPlane {
             uniquingKeysWith: { first, _ in first }
         )
         let review = network.review(ikes.map { ($0.id, $0.local.address) }, before: before, changes: changes)
-        for id in review.ended {
+        engine.handle(.localAddresses(mobileAddresses), at: now)
+        let mobile = Dictionary(
+            ikes.filter { $0.isMobile }.map { ($0.id, $0) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        stranded.formIntersection(mobile.keys)
+        for ike in mobile.values.sorted(by: { $0.id < $1.id }) {
+            let isGone = !network.isPresent(ike.local.address)
+            if isGone, before.isPresent(ike.local.address) { stranded.insert(ike.id) }
+            roam(ike, isGone: isGone && stranded.contains(ike.id), at: now)
+        }
+        for id in review.ended where mobile[id] == nil {
             guard let local = locals[id] else { continue }
             engine.handle(.terminateIKE(id: id, cause: .localAddressGone(local)), at: now)
         }
@@ -80,6 +92,27 @@ extension ControlPlane {
             for id in review.asked { checkLiveness(id) }
         }
         settle()
+    }
+
+    /// What a peer may reach us at besides.
+    private var mobileAddresses: [IPAddress] {
+        let own = description.outerAddresses
+        return own.isEmpty ? network.usable : own.filter { network.isPresent($0) }
+    }
+
+    /// Takes an IKE_SA whose ends may move to where the peer can be reached from now.
+    ///
+    /// Without any address it waits: one may come, and if none does, nobody answers and it ends.
+    private func roam(_ ike: IKESASnapshot, isGone: Bool, at now: Instant) {
+        guard let connection = connection(named: ike.connection),
+            let local = localAddress(for: connection, towards: ike.remote.address),
+            local != ike.local.address, network.isPresent(local)
+        else { return }
+        // An address that is still there is left only when the way to the peer begins at another interface.
+        let hasOtherWay = ike.isInitiator && network.link(of: local) != network.link(of: ike.local.address)
+        guard isGone || hasOtherWay else { return }
+        stranded.remove(ike.id)
+        engine.handle(.roam(ikeID: ike.id, local: local), at: now)
     }
 
     /// Asks the peer of an IKE_SA whether it is there; many questions are spread over the next ticks.

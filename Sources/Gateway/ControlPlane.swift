@@ -110,6 +110,8 @@ public actor ControlPlane: DispatchQueueActor {
     var heldAttempts: [HeldAttempt] = []
     var rotation = AddressRotation()
     var network = NetworkView()
+    /// IKE_SAs that may move, whose address is gone, and which have no other one yet.
+    var stranded: Set<UInt32> = []
     var networkReader: Netlink?
     var networkMonitor: NetlinkMonitor?
     var networkTimer: DeadlineTimer?

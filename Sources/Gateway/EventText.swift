@@ -27,7 +27,7 @@ struct EventText {
             metadata = Self.metadata(ike, "ike-down")
         case .ikeMoved(let ike):
             (level, metadata) = (.info, Self.metadata(ike, "ike-moved"))
-            text = "IKE_SA \(ike.connection)[\(ike.id)]: the peer's address is now \(ike.remote)"
+            text = "IKE_SA \(ike.connection)[\(ike.id)] goes by \(ike.local)...\(ike.remote) now"
         case .childUp(let ike, let child):
             level = .notice
             text =

@@ -35,6 +35,9 @@ struct NetworkView: Equatable, Sendable {
     /// The number of the interface that has `address`.
     func link(of address: IPAddress) -> Int32? { linksByAddress[address] }
 
+    /// Addresses that a peer elsewhere could use, in a fixed order.
+    var usable: [IPAddress] { (addresses ?? []).filter { $0.isRoutedUnicast }.sorted() }
+
     /// True for an address that is there, or while nothing is known.
     func isPresent(_ address: IPAddress) -> Bool {
         addresses?.contains(address) ?? true

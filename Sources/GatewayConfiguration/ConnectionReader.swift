@@ -28,7 +28,7 @@ struct ConnectionReader {
             "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
-            "fragmentation",
+            "fragmentation", "mobike",
         ] + LifetimeReader.ikeKeys + LifetimeReader.childKeys
     /// What a pre-shared key should have at least: 128 bits (RFC 7296 §5).
     private static let shortKey = 16
@@ -73,6 +73,7 @@ struct ConnectionReader {
         let discovers = reader.value("path-mtu-discovery", ScalarText.boolean)
         let preflights = reader.value("pfs-preflight", ScalarText.boolean)
         let fragmentation = reader.value("fragmentation", Self.fragmentation)
+        let mobike = reader.value("mobike", ScalarText.boolean)
         let tunnels = TunnelReader(connection: self, site: site, policy: policy, start: start).tunnels()
         guard let site, let key else { return nil }
         var connection = ConnectionPolicy(
@@ -95,6 +96,7 @@ struct ConnectionReader {
             keyOrigins: keyOrigins(site, policy)
         )
         connection.fragmentation = fragmentation ?? .yes
+        connection.mobike = mobike ?? true
         return connection
     }
 

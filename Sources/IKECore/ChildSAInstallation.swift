@@ -43,7 +43,7 @@ public struct ChildSASnapshot: Sendable {
     /// The peer's side.
     public let remoteSelectors: [TrafficSelector]
     /// How ESP travels.
-    public let encapsulation: Encapsulation
+    public var encapsulation: Encapsulation
     /// When it was installed.
     public let installedAt: Instant
     /// When we begin to replace it; nil when we do not.

@@ -81,7 +81,7 @@ public enum EngineEvent: Sendable {
     case ikeUp(IKESASnapshot)
     /// An established IKE_SA ended.
     case ikeDown(IKESASnapshot, cause: DownCause)
-    /// The peer of an IKE_SA speaks from another address or port, to which the IKE_SA moved.
+    /// An IKE_SA goes by other addresses or ports, the peer's or ours.
     case ikeMoved(IKESASnapshot)
     /// A CHILD_SA is installed.
     case childUp(IKESASnapshot, ChildSASnapshot)
@@ -147,6 +147,8 @@ public struct IKESASnapshot: Sendable {
     public var nat: NATDetection
     /// We pretend to be behind a NAT, so that ESP travels in UDP.
     public var forcesEncapsulation = false
+    /// Either end may move to other addresses (MOBIKE).
+    public var isMobile = false
     /// When it was established.
     public var establishedAt: Instant?
     /// When we begin to replace it; nil when we do not.

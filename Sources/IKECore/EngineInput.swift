@@ -37,6 +37,10 @@ public enum EngineInput: Sendable {
     case follow(Redirection, local: Endpoint, remote: Endpoint)
     /// Send the peer of an IKE_SA to another gateway (RFC 5685 §5).
     case redirect(ikeID: UInt32, to: RedirectGateway)
+    /// These addresses are on interfaces of ours that are up.
+    case localAddresses([IPAddress])
+    /// Go on from this address of ours, if the peer lets us move (RFC 4555).
+    case roam(ikeID: UInt32, local: IPAddress)
     /// Delete an IKE_SA and its CHILD_SAs, telling the peer.
     case terminateIKE(id: UInt32, cause: DownCause)
     /// End an IKE_SA without waiting for the peer's answer; it is told if it was not yet.
@@ -82,7 +86,7 @@ public enum EngineOutput: Sendable {
     /// Take a CHILD_SA from the data plane.
     case remove(childID: UInt32)
     /// The outer path of a CHILD_SA changed.
-    case move(childID: UInt32, remote: Endpoint)
+    case move(childID: UInt32, path: OuterPath)
     /// Something that is logged, shown and reported.
     case event(EngineEvent)
 }

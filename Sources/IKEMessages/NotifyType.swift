@@ -30,6 +30,10 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case tsUnacceptable
     /// 39.
     case invalidSelectors
+    /// 40, RFC 4555.
+    case unacceptableAddresses
+    /// 41, RFC 4555.
+    case unexpectedNATDetected
     /// 43.
     case temporaryFailure
     /// 44.
@@ -56,6 +60,20 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case rekeySA
     /// 16394.
     case espTFCPaddingNotSupported
+    /// 16396, RFC 4555.
+    case mobikeSupported
+    /// 16397, RFC 4555.
+    case additionalIP4Address
+    /// 16398, RFC 4555.
+    case additionalIP6Address
+    /// 16399, RFC 4555.
+    case noAdditionalAddresses
+    /// 16400, RFC 4555.
+    case updateSAAddresses
+    /// 16401, RFC 4555.
+    case cookie2
+    /// 16402, RFC 4555.
+    case noNATsAllowed
     /// 16406, RFC 5685.
     case redirectSupported
     /// 16407, RFC 5685.
@@ -87,6 +105,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (37, .failedCPRequired, "FAILED_CP_REQUIRED"),
         (38, .tsUnacceptable, "TS_UNACCEPTABLE"),
         (39, .invalidSelectors, "INVALID_SELECTORS"),
+        (40, .unacceptableAddresses, "UNACCEPTABLE_ADDRESSES"),
+        (41, .unexpectedNATDetected, "UNEXPECTED_NAT_DETECTED"),
         (43, .temporaryFailure, "TEMPORARY_FAILURE"),
         (44, .childSANotFound, "CHILD_SA_NOT_FOUND"),
         (47, .stateNotFound, "STATE_NOT_FOUND"),
@@ -100,6 +120,13 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16391, .useTransportMode, "USE_TRANSPORT_MODE"),
         (16393, .rekeySA, "REKEY_SA"),
         (16394, .espTFCPaddingNotSupported, "ESP_TFC_PADDING_NOT_SUPPORTED"),
+        (16396, .mobikeSupported, "MOBIKE_SUPPORTED"),
+        (16397, .additionalIP4Address, "ADDITIONAL_IP4_ADDRESS"),
+        (16398, .additionalIP6Address, "ADDITIONAL_IP6_ADDRESS"),
+        (16399, .noAdditionalAddresses, "NO_ADDITIONAL_ADDRESSES"),
+        (16400, .updateSAAddresses, "UPDATE_SA_ADDRESSES"),
+        (16401, .cookie2, "COOKIE2"),
+        (16402, .noNATsAllowed, "NO_NATS_ALLOWED"),
         (16406, .redirectSupported, "REDIRECT_SUPPORTED"),
         (16407, .redirect, "REDIRECT"),
         (16408, .redirectedFrom, "REDIRECTED_FROM"),

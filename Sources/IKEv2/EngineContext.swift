@@ -34,6 +34,8 @@ struct EngineContext {
     var handovers: [Handover] = []
     /// Tunnels that the IKE_SA of their connection cannot carry: the next attempt makes a new one.
     var needsFreshIKE: Set<Tunnel> = []
+    /// Addresses on our interfaces that are up.
+    var localAddresses: [IPAddress] = []
     /// Redirects of late.
     var redirects = Redirects()
     /// IKE_SAs to be begun in place of such as cannot be rekeyed.

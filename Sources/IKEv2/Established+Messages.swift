@@ -51,8 +51,12 @@ extension Established {
             return .stay
         }
         noteAuthentic(datagram, &common, &context)
-        guard !header.isResponse else { return complete(payloads, common, &context) }
+        guard !header.isResponse else {
+            if let end = noteResponse(payloads, header, datagram, &common, &context) { return end }
+            return complete(payloads, common, &context)
+        }
         expectedRequestID &+= 1
+        addressAnswer = noteRequest(payloads, header, datagram, &common, &context)
         return handleRequest(payloads, header, datagram, common, &context)
     }
 
@@ -111,14 +115,17 @@ extension Established {
     ) {
         lastInbound = context.now
         isKnownToPeer = true
-        if nat.isRemoteBehindNAT, !nat.isLocalBehindNAT { follow(datagram.remote, &common, &context) }
+        // With MOBIKE the peer says where it is (RFC 4555 §3.8).
+        if mobility == nil, nat.isRemoteBehindNAT, !nat.isLocalBehindNAT {
+            follow(datagram.remote, &common, &context)
+        }
     }
 
     /// Moves this IKE_SA and its CHILD_SAs to the peer's new outer address.
     mutating func follow(_ remote: Endpoint, _ common: inout SACommon, _ context: inout EngineContext) {
         guard remote != common.remote else { return }
         common.remote = remote
-        for child in children { context.emit(.move(childID: child.snapshot.id, remote: remote)) }
+        moveChildren(to: remote, common, &context)
         context.report(.ikeMoved(snapshot(common)))
     }
 
@@ -204,7 +211,8 @@ extension Established {
             return linger(.peerRefused(.authenticationFailed, hint: hint), common, &context)
         }
         if let lost = payloads.notification(.invalidSPI) { peerLost(lost, common, &context) }
-        var answer = [Payload]()
+        var answer = addressAnswer
+        addressAnswer = []
         for case .delete(let delete) in payloads {
             if delete.securityProtocol == .ike {
                 if let active, active.task == .rekeyIKE, active.rival != nil, !active.isFollowingUp,

@@ -202,6 +202,11 @@ extension Established {
         state.isReauthenticating = isReauthenticating
         state.isRedirected = isRedirected
         state.followsRedirects = followsRedirects
+        state.mobility = mobility
+        state.mobility?.cookie = nil
+        state.mobility?.hasMoved = false
+        // The hash covers the SPIs.
+        state.mobility?.seenHash = nil
         context.successors.append(IKESA(common: next, state: .established(state)))
     }
 
@@ -251,8 +256,9 @@ extension Established {
             if case .deleteChildren(let spis) = task { spis } else { [SPI]() }
         }
         for spi in missing where !planned.contains(spi) { waiting.append(.deleteChildren([spi])) }
-        for child in children where common.remote != inheritance.predecessor.remote {
-            context.emit(.move(childID: child.id, remote: common.remote))
+        let old = inheritance.predecessor
+        if common.remote != old.remote || common.local != old.local {
+            moveChildren(to: common.remote, common, &context)
         }
         context.report(.ikeRekeyed(old: inheritance.predecessor, new: snapshot(common)))
         return sendNext(common, &context)

@@ -58,7 +58,9 @@ extension Established {
         [Payload], OwnExchange.Offer?
     )? {
         switch task {
-        case .livenessCheck: return ([], nil)
+        case .livenessCheck: return (livenessPayloads(common, &context), nil)
+        case .updateAddresses, .announceAddresses, .checkPath:
+            return addressPayloads(task, common, &context).map { ($0, nil) }
         case .probePath: return ([], nil)
         case .invalidSPI(let spi): return ([.notify(NotifyPayload(.invalidSPI, data: spi.octets))], nil)
         case .redirect(let gateway): return Self.redirectPayload(gateway).map { ([$0], nil) }
@@ -141,6 +143,7 @@ extension Established {
             } else {
                 channel.shrink(&request, &context)
                 context.transmit(request.message, from: common.local, to: common.remote)
+                probeOtherPaths(request, common, &context)
             }
             active?.phase = .requested(request)
             lastOutbound = context.now
@@ -200,7 +203,7 @@ extension Established {
             return completeFollowUp(exchange, followUp, payloads, common, &context)
         }
         switch exchange.task {
-        case .livenessCheck, .invalidSPI:
+        case .livenessCheck, .invalidSPI, .updateAddresses, .announceAddresses, .checkPath:
             active = nil
             return sendNext(common, &context)
         case .probePath(let octets):

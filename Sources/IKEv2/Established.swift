@@ -15,8 +15,12 @@ struct Established {
     let peer: VerifiedPeer
     let localIdentity: Identity
     var channel: SecureChannel
-    let nat: NATDetection
-    let encapsulation: Encapsulation
+    var nat: NATDetection
+    var encapsulation: Encapsulation
+    /// Nil unless both ends let each other move.
+    var mobility: Mobility?
+    /// What the response to the peer's request says of addresses.
+    var addressAnswer: [Payload] = []
     let establishedAt: Instant
     /// The lower nonce of the exchange that made it: duplicates and collisions are settled by it.
     let lowestNonce: [UInt8]
@@ -124,6 +128,7 @@ struct Established {
         snapshot.remoteIdentity = peer.identity
         snapshot.proposal = channel.suite.proposal
         snapshot.nat = nat
+        snapshot.isMobile = mobility != nil
         snapshot.forcesEncapsulation = connection.forcesEncapsulation
         snapshot.establishedAt = establishedAt
         snapshot.rekeyAt = closing == nil ? rekeyAt : nil
@@ -144,7 +149,9 @@ struct Established {
             switch active.task {
             case .rekeyIKE: work.isRekeyingIKE = true
             case .createChild, .rekeyChild, .deleteChildren: work.isChangingChildren = true
-            case .livenessCheck, .probePath, .invalidSPI, .redirect, .deleteIKE: break
+            case .livenessCheck, .probePath, .invalidSPI, .redirect, .updateAddresses, .announceAddresses,
+                .checkPath, .deleteIKE:
+                break
             }
         }
         return work

@@ -66,6 +66,19 @@ extension IKEv2Engine {
         }
     }
 
+    /// Tells the peers that may move, or let us move, what addresses we have.
+    mutating func ownAddressesChanged(_ addresses: [IPAddress]) {
+        guard addresses != context.localAddresses else { return }
+        context.localAddresses = addresses
+        for spi in sas.keys.sorted() {
+            update(spi) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    state.ownAddressesChanged(common, &context)
+                }
+            }
+        }
+    }
+
     mutating func noteActivity(_ children: [UInt32: Instant]) {
         // Nothing of it is seen in a snapshot: told of all IKE_SAs once a second, it would hide what is news.
         let changes = context.changes

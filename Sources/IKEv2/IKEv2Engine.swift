@@ -84,6 +84,13 @@ public struct IKEv2Engine {
             initiate(connection, tunnel, local, remote)
         case .follow(let redirection, let local, let remote): follow(redirection, local, remote)
         case .redirect(let id, let gateway): redirect(id, to: gateway)
+        case .localAddresses(let addresses): ownAddressesChanged(addresses)
+        case .roam(let id, let local):
+            updateIKE(id) { sa, context in
+                sa.withEstablished(&context) { state, common, context in
+                    state.roam(to: local, &common, &context)
+                }
+            }
         case .terminateIKE(let id, let cause):
             updateIKE(id) { sa, context in sa.terminate(cause, &context) }
         case .destroyIKE(let id, let cause): destroyIKE(id, cause)
@@ -102,7 +109,11 @@ public struct IKEv2Engine {
         case .childMoved(let id, let remote):
             updateOwner(ofChild: id) { state, common, context in
                 guard state.nat.isRemoteBehindNAT, !state.nat.isLocalBehindNAT else { return .stay }
-                state.follow(remote, &common, &context)
+                if state.mobility == nil {
+                    state.follow(remote, &common, &context)
+                } else {
+                    state.moveChildren(to: remote, common, &context)
+                }
                 return .stay
             }
         }
@@ -367,7 +378,8 @@ public struct IKEv2Engine {
             }
             update(spi) { sa, context in
                 sa.withEstablished(&context) { state, common, context in
-                    state.inherit(inheritance, common, &context)
+                    state.takePath(of: inheritance.predecessor, &common)
+                    return state.inherit(inheritance, common, &context)
                 }
             }
         case .redundant(let spi):

@@ -123,7 +123,7 @@ struct InitiatorAwaitingAuth {
             .securityAssociation(SAPayload(offers)),
             .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
             .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
-        ]
+        ] + connection.mobikeNotifications(common, derived.nat, isRequest: true, context)
     }
 
     mutating func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
@@ -252,6 +252,8 @@ struct InitiatorAwaitingAuth {
             expectedRequestID: 0,
             &context
         )
+        established.mobility = Mobility(attempt.connection, payloads, isOriginalInitiator: true)
+        established.mobility?.announced = attempt.connection.otherAddresses(common, context)
         if let gateway = payloads.notification(.redirect).flatMap({ RedirectGateway.parse($0.data)?.gateway })
         {
             context.release(inboundSPI)

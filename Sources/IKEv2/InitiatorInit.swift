@@ -249,7 +249,7 @@ struct InitiatorDeriving {
 
     /// IKE goes by the port of NAT traversal from now on.
     var floatsPorts: Bool {
-        travelsInUDP || (attempt.connection.prefersNATTraversalPort && nat.isSupported)
+        travelsInUDP || (attempt.connection.mobike && nat.isSupported)
     }
 
     /// ESP will travel in UDP.

@@ -17,6 +17,12 @@ struct OwnExchange {
         case invalidSPI(SPI)
         /// REDIRECT to this gateway (RFC 5685 §5).
         case redirect(RedirectGateway)
+        /// UPDATE_SA_ADDRESSES (RFC 4555 §3.5).
+        case updateAddresses
+        /// Our other addresses (RFC 4555 §3.6).
+        case announceAddresses
+        /// Whether the peer receives at the address that it moved to (RFC 4555 §3.7).
+        case checkPath
         /// A first CHILD_SA of a tunnel, by its name.
         case createChild(tunnel: String)
         /// A CHILD_SA in place of the one with this number.
@@ -31,7 +37,8 @@ struct OwnExchange {
         var exchange: ExchangeType {
             switch self {
             case .createChild, .rekeyChild, .rekeyIKE: .createChildSA
-            case .livenessCheck, .probePath, .invalidSPI, .redirect, .deleteChildren, .deleteIKE:
+            case .livenessCheck, .probePath, .invalidSPI, .redirect, .updateAddresses, .announceAddresses,
+                .checkPath, .deleteChildren, .deleteIKE:
                 .informational
             }
         }
@@ -43,6 +50,7 @@ struct OwnExchange {
             case .rekeyChild: "CREATE_CHILD_SA (CHILD_SA rekey)"
             case .rekeyIKE: "CREATE_CHILD_SA (IKE_SA rekey)"
             case .livenessCheck, .probePath, .invalidSPI: "INFORMATIONAL (liveness)"
+            case .updateAddresses, .announceAddresses, .checkPath: "INFORMATIONAL (MOBIKE)"
             case .redirect: "INFORMATIONAL (REDIRECT)"
             case .deleteChildren, .deleteIKE: "INFORMATIONAL (DELETE)"
             }

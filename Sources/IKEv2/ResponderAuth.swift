@@ -122,6 +122,11 @@ struct ResponderAwaitingAuth {
                 let name = connections.first?.name
                 return refuse(NotifyPayload(.authenticationFailed), cause, name, datagram, common, &context)
             }
+            if connection.mobike, Mobility.findsNAT(payloads, datagram) {
+                let notify = NotifyPayload(.unexpectedNATDetected)
+                let cause = DownCause.protocolError("a NAT is on the path, and it knows no NAT traversal")
+                return refuse(notify, cause, connection.name, datagram, common, &context)
+            }
             let isAlone = payloads.notification(.initialContact) != nil
             if !isAlone, let cause = conflict(identity, connection, common, context) {
                 let notify = NotifyPayload(.authenticationFailed)
@@ -246,6 +251,8 @@ struct ResponderAwaitingAuth {
             expectedRequestID: intermediate.messageID + 1,
             &context
         )
+        established.mobility = Mobility(connection, payloads, isOriginalInitiator: false)
+        established.mobility?.announced = connection.otherAddresses(common, context)
         established.followsRedirects = initial.followsRedirects
         if payloads.notification(.initialContact) != nil, connection.uniqueness != .never {
             context.initialContacts.append(
@@ -263,9 +270,12 @@ struct ResponderAwaitingAuth {
             .authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)),
         ]
         let nonces = (initiator: initial.initiatorNonce, responder: responderNonce)
+        let mobile =
+            established.mobility == nil
+            ? [] : connection.mobikeNotifications(common, nat, isRequest: false, context)
         let child = established.answerChild(payloads, nonces: nonces, common, &context)
         return established.respond(
-            head + child,
+            head + child + mobile,
             to: datagram,
             exchange: .ikeAuth,
             messageID: intermediate.messageID,

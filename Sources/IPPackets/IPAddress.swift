@@ -163,6 +163,18 @@ public enum IPAddress: Hashable, Comparable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// True for what can be an address of one host for others beyond its own link.
+    public var isRoutedUnicast: Bool {
+        switch self {
+        case .v4(let address):
+            let first = address.value >> 24
+            return first != 0 && first != 127 && first < 224 && address.value >> 16 != 0xa9fe
+        case .v6(let address):
+            let isReserved = address.high == 0 && address.low <= 1
+            return !isReserved && address.high >> 56 != 0xff && address.high >> 54 != 0x3fa
+        }
+    }
+
     /// The family's usual text.
     public var description: String {
         switch self {

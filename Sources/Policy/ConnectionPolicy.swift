@@ -83,10 +83,11 @@ public struct ConnectionPolicy: Sendable {
     public var livenessDelay: Duration?
     /// Interval of NAT keepalives while we are behind a NAT (RFC 3948 §4).
     public var keepaliveInterval: Duration
-    /// As initiator, speak to the port of NAT traversal from IKE_AUTH on although there is no NAT (RFC 7296 §2.23).
+    /// Either end may move to other addresses without a new IKE_SA (RFC 4555).
     ///
-    /// strongSwan does so wherever MOBIKE is allowed: the peer can move behind a NAT later.
-    public var prefersNATTraversalPort = false
+    /// As initiator, we then speak to the port of NAT traversal from IKE_AUTH on although there is no NAT (§3.3): either end
+    /// can move behind one later.
+    public var mobike = false
     /// Whether IKE messages travel in fragments of ours.
     public var fragmentation = FragmentationPolicy.yes
     /// How long an IKE_SA lives.
@@ -162,7 +163,7 @@ public struct ConnectionPolicy: Sendable {
             && hasSameKeys(as: other) && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
-            && prefersNATTraversalPort == other.prefersNATTraversalPort
+            && mobike == other.mobike
             && fragmentation == other.fragmentation
             && retransmission == other.retransmission
             && lifetime == other.lifetime && uniqueness == other.uniqueness

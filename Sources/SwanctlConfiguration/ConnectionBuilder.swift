@@ -32,7 +32,7 @@ struct ConnectionBuilder {
             keyingTries: Int(clamping: options.keyingTries ?? 1),
             origin: Self.origin
         )
-        policy.prefersNATTraversalPort = options.mobike ?? true
+        policy.mobike = options.mobike ?? true
         policy.fragmentation = fragmentation
         return policy
     }

@@ -34,6 +34,7 @@ struct SimulatedGateway {
     /// The CHILD_SA that sends, by tunnel.
     var senders: [String: UInt32] = [:]
     var moved: [(childID: UInt32, remote: Endpoint)] = []
+    var paths: [UInt32: OuterPath] = [:]
     var events: [EngineEvent] = []
     var redirections: [Redirection] = []
     var keepalives: [Instant] = []
@@ -98,6 +99,9 @@ struct EnginePair {
     let natted: Set<Side>
     /// What the dynamic NAT adds to ports; changing it is a rebinding.
     var portShift: UInt16 = 20_000
+
+    /// Where a side that moved can be reached, instead of at its first address.
+    var moved: [Side: Set<IPAddress>] = [:]
 
     private var pending: [Pending] = []
     private var order = 0
@@ -189,8 +193,9 @@ struct EnginePair {
                 gateways[side.rawValue].senders[tunnel] = others.map { $0.description.id }.max()
             }
             gateways[side.rawValue].removed.append(id)
-        case .move(let id, let remote):
-            gateways[side.rawValue].moved.append((id, remote))
+        case .move(let id, let path):
+            gateways[side.rawValue].moved.append((id, path.remote))
+            gateways[side.rawValue].paths[id] = path
         case .event(let event):
             gateways[side.rawValue].events.append(event)
         }
@@ -216,6 +221,15 @@ struct EnginePair {
     private func routed(_ octets: [UInt8], _ message: Sent) -> IKEDatagram? {
         let (from, to) = (message.side, message.side.other)
         var source = message.datagram.local
+        if !moved.isEmpty {
+            // Without NATs.
+            let here = moved[from] ?? [from.publicAddress]
+            let there = moved[to] ?? [to.publicAddress]
+            guard here.contains(source.address), there.contains(message.datagram.remote.address) else {
+                return nil
+            }
+            return IKEDatagram(octets: octets, local: message.datagram.remote, remote: source)
+        }
         guard source.address == self[from].address else { return nil }
         if natted.contains(from) {
             source.address = from.publicAddress

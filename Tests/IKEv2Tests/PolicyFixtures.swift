@@ -67,6 +67,7 @@ struct PolicyFixture {
     var forcesEncapsulation = false
     var livenessDelay: Duration? = .seconds(30)
     var fragmentation = FragmentationPolicy.yes
+    var mobike = false
     var retransmission = RetransmissionPolicy()
     var childLifetime = SALifetime.childDefault
     var ikeLifetime = SALifetime.ikeDefault
@@ -129,6 +130,7 @@ struct PolicyFixture {
             ]
         )
         connection.fragmentation = fragmentation
+        connection.mobike = mobike
         return connection
     }
 }

@@ -28,3 +28,38 @@ def redirects(lab):
     expect(wait_until(lambda: scene.b.sas() and scene.b.sas()[0]["id"] != before, 15), "the peer did not come anew")
     expect("redirected" in scene.b.log(), "the peer does not speak of it")
     scene.expect_pings(5)
+
+
+def second_address(lab, role):
+    """Give a gateway another outer address; what it is."""
+    address = {"a": "192.0.2.101", "b": "192.0.2.102"}[role]
+    lab.run(role, f"ip addr add {address}/24 dev out0")
+    return address
+
+
+def mobike_case(mover, initiator):
+    @case(f"mobike-{'own' if mover == 'a' else 'peer'}-moves-as-{'initiator' if initiator == 'a' else 'responder'}", own=True)
+    def run(lab):
+        """One end's address goes away while it has another one: the same SAs carry on."""
+        scene = Scene(lab, peer_runs=False, mobike=True)
+        scene.a.connection_lines = ("mobike: true",)
+        scene.a.any_address = True
+        scene.a.write()
+        scene.b.start()
+        scene.run().connect("initiator" if initiator == "a" else "responder")
+        scene.expect_pings(3)
+        before = scene.b.sas()[0]
+        moved = second_address(lab, mover)
+        old = (scene.spec_a if mover == "a" else scene.spec_b).local
+        lab.run(mover, f"ip addr del {old}/24 dev out0; ip addr show dev out0 | grep -q {moved} || ip addr add {moved}/24 dev out0")
+        expect(wait_until(lambda: scene.b.sas() and moved in scene.b.sas()[0]["text"] and f"goes by" in scene.a.log(), 20),
+               f"the peer has {scene.b.sas()}")
+        scene.expect_traffic(10)
+        scene.expect_pings(5)
+        expect(scene.b.sas()[0]["id"] == before["id"], "another IKE_SA")
+        expect(scene.a.counts() == (1, 1) and scene.b.counts() == (1, 1), f"left: {scene.a.counts()} {scene.b.counts()}")
+
+
+for _mover in "ab":
+    for _initiator in "ab":
+        mobike_case(_mover, _initiator)

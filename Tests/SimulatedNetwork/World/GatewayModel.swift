@@ -44,7 +44,7 @@ struct GatewayModel {
             case .install(let installation): dataPlane.install(installation)
             case .useForSending(let id): dataPlane.useForSending(id)
             case .remove(let id): dataPlane.remove(id)
-            case .move(let id, let remote): dataPlane.move(id, to: remote)
+            case .move(let id, let path): dataPlane.move(id, to: path)
             case .event(let event): effects.append(.event(event))
             }
         }

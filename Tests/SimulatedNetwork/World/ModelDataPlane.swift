@@ -100,9 +100,9 @@ struct ModelDataPlane: Sendable {
         senders[sa.tunnel]?.removeAll { $0 == id }
     }
 
-    mutating func move(_ id: UInt32, to remote: Endpoint) {
+    mutating func move(_ id: UInt32, to path: OuterPath) {
         if sas[id] == nil { faults.append("moving {\(id)}, which is not installed") }
-        sas[id]?.path.remote = remote
+        sas[id]?.path = path
     }
 
     func sender(of tunnel: String) -> ModelSA? { senders[tunnel]?.last.flatMap { sas[$0] } }
