@@ -74,12 +74,16 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case cookie2
     /// 16402, RFC 4555.
     case noNATsAllowed
+    /// 16403, RFC 4478.
+    case authLifetime
     /// 16406, RFC 5685.
     case redirectSupported
     /// 16407, RFC 5685.
     case redirect
     /// 16408, RFC 5685.
     case redirectedFrom
+    /// 16418, RFC 6023.
+    case childlessSupported
     /// 16430, RFC 7383.
     case fragmentationSupported
     /// 16438, RFC 9242.
@@ -127,9 +131,11 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16400, .updateSAAddresses, "UPDATE_SA_ADDRESSES"),
         (16401, .cookie2, "COOKIE2"),
         (16402, .noNATsAllowed, "NO_NATS_ALLOWED"),
+        (16403, .authLifetime, "AUTH_LIFETIME"),
         (16406, .redirectSupported, "REDIRECT_SUPPORTED"),
         (16407, .redirect, "REDIRECT"),
         (16408, .redirectedFrom, "REDIRECTED_FROM"),
+        (16418, .childlessSupported, "CHILDLESS_IKEV2_SUPPORTED"),
         (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
         (16438, .intermediateExchangeSupported, "INTERMEDIATE_EXCHANGE_SUPPORTED"),
         (16441, .additionalKeyExchange, "ADDITIONAL_KEY_EXCHANGE"),

@@ -233,6 +233,7 @@ extension Established {
             if !answered.isEmpty { answer.append(.delete(.esp(answered))) }
         }
         if case .close = reply(answer, &self, &context) { return .close }
+        noteAuthLifetime(payloads, common, context)
         if let notify = payloads.notification(.redirect) { redirected(by: notify, common, &context) }
         if case .close = sendNext(common, &context) { return .close }
         return .move(.established(self))

@@ -73,6 +73,8 @@ extension Established {
     /// The machine's addresses changed: the peer hears of those that it could use.
     mutating func ownAddressesChanged(_ common: SACommon, _ context: inout EngineContext) -> Transition {
         guard let mobility, closing == nil, successor == nil, !awaitsHandover,
+            // One that is about to go on from another address tells the list from there.
+            context.localAddresses.contains(common.local.address),
             connection.otherAddresses(common, context) != mobility.announced,
             !isPlanned(.announceAddresses), !isPlanned(.updateAddresses)
         else { return .stay }

@@ -1,4 +1,5 @@
 import Cryptography
+import DequeModule
 import IKECore
 import IKEMessages
 import IPPackets
@@ -19,6 +20,8 @@ struct InitiatorAwaitingAuth {
     let inboundSPI: SPI
     let localIdentity: Identity
     let encapsulation: Encapsulation
+    /// The tunnel comes up by a CREATE_CHILD_SA exchange of its own (RFC 6023).
+    let isChildless: Bool
     var request: OutstandingRequest
 
     static func send(
@@ -80,6 +83,7 @@ struct InitiatorAwaitingAuth {
             inboundSPI: inbound,
             localIdentity: identity,
             encapsulation: derived.travelsInUDP ? .udp : .none,
+            isChildless: derived.isChildless,
             request: OutstandingRequest(
                 messageID: intermediate.messageID,
                 message: message,
@@ -118,12 +122,15 @@ struct InitiatorAwaitingAuth {
         if let wanted = connection.remoteIdentity, !wanted.isPattern {
             payloads.append(.responderID(IDPayload(type: wanted.type, data: wanted.data)))
         }
-        return payloads + [
-            .authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)),
-            .securityAssociation(SAPayload(offers)),
-            .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
-            .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
-        ] + connection.mobikeNotifications(common, derived.nat, isRequest: true, context)
+        payloads.append(.authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)))
+        if !derived.isChildless {
+            payloads += [
+                .securityAssociation(SAPayload(offers)),
+                .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
+                .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
+            ]
+        }
+        return payloads + connection.mobikeNotifications(common, derived.nat, isRequest: true, context)
     }
 
     mutating func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
@@ -254,6 +261,7 @@ struct InitiatorAwaitingAuth {
         )
         established.mobility = Mobility(attempt.connection, payloads, isOriginalInitiator: true)
         established.mobility?.announced = attempt.connection.otherAddresses(common, context)
+        established.noteAuthLifetime(payloads, common, context)
         if let gateway = payloads.notification(.redirect).flatMap({ RedirectGateway.parse($0.data)?.gateway })
         {
             context.release(inboundSPI)
@@ -262,6 +270,12 @@ struct InitiatorAwaitingAuth {
         context.report(.ikeUp(established.snapshot(common)))
         for tunnel in context.takeFollowers(of: common.localSPI) where tunnel != attempt.tunnel.name {
             established.waiting.append(.createChild(tunnel: tunnel))
+        }
+        if isChildless {
+            context.release(inboundSPI)
+            established.waiting.prepend(.createChild(tunnel: attempt.tunnel.name))
+            if case .close = established.sendNext(common, &context) { return .close }
+            return .move(.established(established))
         }
         if let error = payloads.errorNotification {
             context.release(inboundSPI)

@@ -221,6 +221,13 @@ struct InitiatorAwaitingInit {
                 remote: datagram.remote
             )
         else { return .stay }
+        let isChildlessSupported = payloads.notification(.childlessSupported) != nil
+        guard let isChildless = attempt.connection.childless.initiates(isSupported: isChildlessSupported)
+        else {
+            let cause = "it does not support IKE_SAs without CHILD_SA, which childless = force asks for"
+            attempt.fail(.protocolError("\(cause) (\(attempt.connection.origin))"), common, &context)
+            return .close
+        }
         common.remoteSPI = message.header.responderSPI
         _ = context.compute(.deriveSecret(keyPair, peer: exchange.data), for: common)
         let next = InitiatorDeriving(
@@ -230,7 +237,8 @@ struct InitiatorAwaitingInit {
             responderNonce: nonce,
             requestOctets: request.message.first,
             responseOctets: datagram.octets,
-            fragmentation: Fragmentation.policy(attempt.connection, payloads)
+            fragmentation: Fragmentation.policy(attempt.connection, payloads),
+            isChildless: isChildless
         )
         return .move(.initiatorDeriving(next))
     }
@@ -246,6 +254,8 @@ struct InitiatorDeriving {
     let responseOctets: [UInt8]
     /// What the connection says of fragments, if the peer supports them and we do.
     let fragmentation: FragmentationPolicy?
+    /// IKE_AUTH asks for no CHILD_SA (RFC 6023).
+    let isChildless: Bool
 
     /// IKE goes by the port of NAT traversal from now on.
     var floatsPorts: Bool {

@@ -127,6 +127,14 @@ struct ResponderAwaitingAuth {
                 let cause = DownCause.protocolError("a NAT is on the path, and it knows no NAT traversal")
                 return refuse(notify, cause, connection.name, datagram, common, &context)
             }
+            guard connection.childless.accepts(hasChild: payloads.securityAssociation != nil) else {
+                let cause = DownCause.protocolError(
+                    "its IKE_AUTH asks for \(payloads.securityAssociation == nil ? "no" : "a") CHILD_SA, "
+                        + "childless = \(connection.childless.rawValue) (\(connection.origin))"
+                )
+                let name = connection.name
+                return refuse(NotifyPayload(.invalidSyntax), cause, name, datagram, common, &context)
+            }
             let isAlone = payloads.notification(.initialContact) != nil
             if !isAlone, let cause = conflict(identity, connection, common, context) {
                 let notify = NotifyPayload(.authenticationFailed)
@@ -275,7 +283,7 @@ struct ResponderAwaitingAuth {
             ? [] : connection.mobikeNotifications(common, nat, isRequest: false, context)
         let child = established.answerChild(payloads, nonces: nonces, common, &context)
         return established.respond(
-            head + child + mobile,
+            head + child + mobile + established.authLifetimePayloads(context),
             to: datagram,
             exchange: .ikeAuth,
             messageID: intermediate.messageID,

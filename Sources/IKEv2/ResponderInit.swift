@@ -200,6 +200,9 @@ struct ResponderComputing {
             if !suite.additionalGroups.isEmpty {
                 payloads.append(.notify(NotifyPayload(.intermediateExchangeSupported)))
             }
+            if let first = candidates.first, first.childless != .never {
+                payloads.append(.notify(NotifyPayload(.childlessSupported)))
+            }
             if fragmentation != nil { payloads.append(.notify(NotifyPayload(.fragmentationSupported))) }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
             let octets = try IKEMessage(header: header, payloads: payloads).encoded()

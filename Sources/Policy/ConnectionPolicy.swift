@@ -88,6 +88,8 @@ public struct ConnectionPolicy: Sendable {
     /// As initiator, we then speak to the port of NAT traversal from IKE_AUTH on although there is no NAT (§3.3): either end
     /// can move behind one later.
     public var mobike = false
+    /// Whether an IKE_SA may be made without a CHILD_SA.
+    public var childless = ChildlessPolicy.allow
     /// Whether IKE messages travel in fragments of ours.
     public var fragmentation = FragmentationPolicy.yes
     /// How long an IKE_SA lives.
@@ -164,7 +166,7 @@ public struct ConnectionPolicy: Sendable {
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
             && mobike == other.mobike
-            && fragmentation == other.fragmentation
+            && fragmentation == other.fragmentation && childless == other.childless
             && retransmission == other.retransmission
             && lifetime == other.lifetime && uniqueness == other.uniqueness
             && reauthentication == other.reauthentication && keyingTries == other.keyingTries

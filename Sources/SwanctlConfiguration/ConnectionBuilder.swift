@@ -34,6 +34,7 @@ struct ConnectionBuilder {
         )
         policy.mobike = options.mobike ?? true
         policy.fragmentation = fragmentation
+        policy.childless = options.childless.flatMap { ChildlessPolicy(rawValue: $0) } ?? .allow
         return policy
     }
 

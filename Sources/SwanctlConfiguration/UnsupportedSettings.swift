@@ -42,9 +42,6 @@ struct UnsupportedSettings {
         if let version = options.version, version == 1 { add("\(path).version", "1") }
         if options.aggressive == true { add("\(path).aggressive", "yes") }
         if options.pull == false { add("\(path).pull", "no") }
-        if let word = options.childless, word == "prefer" || word == "force" {
-            add("\(path).childless", word)
-        }
         if let dscp = options.dscp, dscp != 0 {
             let digits = String(dscp, radix: 2)
             add("\(path).dscp", String(repeating: "0", count: 6 - digits.count) + digits)

@@ -68,6 +68,7 @@ struct PolicyFixture {
     var livenessDelay: Duration? = .seconds(30)
     var fragmentation = FragmentationPolicy.yes
     var mobike = false
+    var childless = ChildlessPolicy.allow
     var retransmission = RetransmissionPolicy()
     var childLifetime = SALifetime.childDefault
     var ikeLifetime = SALifetime.ikeDefault
@@ -131,6 +132,7 @@ struct PolicyFixture {
         )
         connection.fragmentation = fragmentation
         connection.mobike = mobike
+        connection.childless = childless
         return connection
     }
 }

@@ -52,12 +52,51 @@ import Testing
         #expect(pair[.initiator].failures.isEmpty && pair[.initiator].childFailures.isEmpty)
     }
 
+    /// Where the peer does not heed it, the responder begins itself.
     @Test(arguments: [false, true]) func theResponderMayBegin(peerAnywhere: Bool) {
         var pair = pair(by: .responder, peerAnywhere: peerAnywhere)
         let old = pair[.initiator].established.first
+        pair.intercept = { sent in
+            guard sent.side == .initiator, let header = sent.header else { return nil }
+            return header.exchange == .ikeSAInit && !header.isResponse ? [] : nil
+        }
         pair.run(for: .seconds(640))
         expectReplaced(pair, old, tunnels: 1)
         #expect(pair[.responder].established.first?.isInitiator == true)
+    }
+
+    /// RFC 4478: what the responder wants, the initiator does.
+    @Test func theInitiatorBeginsWhenTheResponderSaysSo() throws {
+        for (seconds, due) in [(600, 540), (100, 90), (5, 1)] {
+            var state = try EngineInState.initiator().first { $0.name == "initiatorAwaitingAuth" }.unwrapped
+            let data: [UInt8] = [0, 0, UInt8(seconds >> 8), UInt8(seconds & 255)]
+            let lifetime: Payload = .notify(NotifyPayload(.authLifetime, data: data))
+            state.lone.receive(try state.puppet.auth(extra: [lifetime]), from: state.puppet.endpoint)
+            let reauthAt = try state.lone.engine.snapshots.first.unwrapped.reauthAt
+            #expect(reauthAt == state.lone.now.advanced(by: .seconds(due)))
+            // A later INFORMATIONAL may make it earlier, not later.
+            for (again, expected) in [(3600, due), (20, min(due, 10))] {
+                let data: [UInt8] = [0, 0, UInt8(again >> 8), UInt8(again & 255)]
+                let notify: Payload = .notify(NotifyPayload(.authLifetime, data: data))
+                let id: UInt32 = again == 3600 ? 0 : 1
+                state.lone.receive(
+                    try state.puppet.seal([notify], .informational, id: id),
+                    from: state.puppet.endpoint
+                )
+                let found = try state.lone.engine.snapshots.first.unwrapped.reauthAt
+                #expect(found == state.lone.now.advanced(by: .seconds(expected)))
+            }
+        }
+    }
+
+    /// The peer is told, and comes anew in time; nothing is done twice.
+    @Test func theResponderTellsThePeer() {
+        var pair = pair(by: .responder)
+        let old = pair[.initiator].established.first
+        #expect(old?.reauthAt.map { pair.now.duration(to: $0) < .seconds(541) } == true)
+        pair.run(for: .seconds(575))
+        expectReplaced(pair, old, tunnels: 1)
+        #expect(pair[.initiator].established.first?.isInitiator == true)
     }
 
     @Test func aRekeyDoesNotPutItOff() throws {

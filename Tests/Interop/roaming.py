@@ -1,7 +1,7 @@
 """Peers that move, and gateways that send them elsewhere."""
 from lab import wait_until
 from scene import Scene, case, expect, last_line
-from vici_cases import answers, scene_of_loaded
+from vici_cases import Loaded, answers, scene_of_loaded
 
 
 @case("redirect-as-client", own=True)
@@ -63,3 +63,51 @@ def mobike_case(mover, initiator):
 for _mover in "ab":
     for _initiator in "ab":
         mobike_case(_mover, _initiator)
+
+
+class Childless(Loaded):
+    """causewayd with childless = force."""
+
+    def write(self):
+        super().write()
+        path = self.dir / "swanctl.conf"
+        path.write_text(path.read_text().replace("    encap = ", "    childless = force\n    encap = "))
+
+
+def childless_case(role):
+    @case(f"childless-{role}", own=True)
+    def run(lab):
+        """No CHILD_SA in IKE_AUTH, one by CREATE_CHILD_SA."""
+        scene = Scene(lab)
+        scene.a = Childless(lab, "a", scene.spec_a)
+        if role == "responder":
+            path = scene.b.dir / "swanctl.conf"
+            path.write_text(path.read_text().replace("    encap = ", "    childless = force\n    encap = "))
+            scene.b.reload()
+        scene.run().connect(role).expect_pings(5)
+        expect("CREATE_CHILD_SA" in scene.b.log(), "the CHILD_SA came with IKE_AUTH")
+
+
+for _role in ("initiator", "responder"):
+    childless_case(_role)
+
+
+class Reauthenticated(Loaded):
+    """causewayd whose peers have to prove their identity every 15 s."""
+
+    def write(self):
+        super().write()
+        path = self.dir / "swanctl.conf"
+        path.write_text(path.read_text().replace("    encap = ", "    reauth_time = 15s\n    encap = "))
+
+
+@case("auth-lifetime", 90, own=True)
+def auth_lifetime(lab):
+    """strongSwan heeds our AUTH_LIFETIME (RFC 4478)."""
+    scene = Scene(lab)
+    scene.a = Reauthenticated(lab, "a", scene.spec_a)
+    scene.run().connect("responder")
+    before = scene.b.sas()[0]["id"]
+    expect("AUTH_LFT" in scene.b.log(), "no AUTH_LIFETIME was sent")
+    expect(wait_until(lambda: scene.b.sas() and scene.b.sas()[-1]["id"] != before, 40), "nobody authenticated anew")
+    scene.expect_traffic(10)

@@ -7,7 +7,7 @@ import Vici
 struct RefusalTests {
     @Test(arguments: [
         ("version", "1"), ("aggressive", "yes"), ("pull", "no"), ("dscp", "101110"),
-        ("childless", "prefer"), ("childless", "force"), ("local_port", "4501"), ("remote_port", "1500"),
+        ("local_port", "4501"), ("remote_port", "1500"),
         ("vips", "0.0.0.0"), ("pools", "rw_pool"), ("ppk_id", "sun"), ("ppk_required", "yes"),
         ("if_id_in", "7"),
         ("if_id_out", "%unique"), ("mediation", "yes"), ("mediated_by", "mediator"),

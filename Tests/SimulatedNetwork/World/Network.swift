@@ -23,6 +23,8 @@ struct Network {
     var weather = Weather.calm
     var isCut = false
     let natted: Set<Side>
+    /// Who moved to another address.
+    var moved: Set<Side> = []
     /// What west's NAT adds to ports; changing it is a rebinding.
     ///
     /// East's NAT forwards its ports unchanged.
@@ -45,7 +47,11 @@ struct Network {
     }
 
     func address(of side: Side) -> IPAddress {
-        natted.contains(side) ? side.privateAddress : side.publicAddress
+        natted.contains(side) ? side.privateAddress : outerAddress(of: side)
+    }
+
+    private func outerAddress(of side: Side) -> IPAddress {
+        moved.contains(side) ? side.secondAddress : side.publicAddress
     }
 
     /// When and how often something that is sent at `now` arrives; never when it is lost.
@@ -77,7 +83,7 @@ struct Network {
             source.address = side.publicAddress
             if side == .west { source.port &+= portShift }
         }
-        guard destination.address == side.other.publicAddress else { return nil }
+        guard destination.address == outerAddress(of: side.other) else { return nil }
         if natted.contains(side.other) {
             destination.address = side.other.privateAddress
             if side.other == .west { destination.port &-= portShift }

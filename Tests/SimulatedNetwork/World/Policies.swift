@@ -15,6 +15,8 @@ enum Side: Int, CaseIterable, Sendable, CustomStringConvertible {
     var publicAddress: IPAddress { self == .west ? Fixed.westAddress : Fixed.eastAddress }
     /// Its own address where a NAT stands before it.
     var privateAddress: IPAddress { self == .west ? Fixed.westPrivate : Fixed.eastPrivate }
+    /// Where it goes when it moves.
+    var secondAddress: IPAddress { self == .west ? Fixed.westSecond : Fixed.eastSecond }
     var identity: Identity { .fqdn("\(self).test") }
     var description: String { self == .west ? "west" : "east" }
 }
@@ -23,6 +25,8 @@ enum Side: Int, CaseIterable, Sendable, CustomStringConvertible {
 enum Fixed {
     static let westAddress = address("192.0.2.1")
     static let eastAddress = address("198.51.100.2")
+    static let westSecond = address("192.0.2.77")
+    static let eastSecond = address("198.51.100.77")
     static let westPrivate = address("172.16.1.1")
     static let eastPrivate = address("172.16.2.2")
     static let sharedKey = key("correct horse battery staple")
@@ -67,6 +71,7 @@ struct PolicyShape: Sendable {
     var livenessDelay: Duration? = .seconds(5)
     /// Octets of an IP datagram: a small one cuts nearly all messages that are not empty.
     var fragmentSize = 1280
+    var mobike = false
     var retransmission = RetransmissionPolicy(
         initial: .milliseconds(500),
         base: 1.5,
@@ -91,7 +96,7 @@ struct PolicyShape: Sendable {
                 origin: origin
             )
         }
-        return ConnectionPolicy(
+        var connection = ConnectionPolicy(
             name: Self.connection,
             localAddresses: [],
             remoteAddress: .address(side.other.publicAddress),
@@ -105,6 +110,8 @@ struct PolicyShape: Sendable {
             retransmission: retransmission,
             origin: origin
         )
+        connection.mobike = mobike
+        return connection
     }
 
     private static func network(_ side: Side, _ index: Int) -> TrafficSelector {

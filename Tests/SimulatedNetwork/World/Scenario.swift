@@ -12,6 +12,8 @@ enum Incident: Sendable {
     case mend
     /// West's NAT forgets its mappings.
     case rebind
+    /// A gateway has another address from now, or its first one again.
+    case move(Side)
     case command(Command, Side)
     case weather(Weather)
 
@@ -61,6 +63,7 @@ struct Scenario: Sendable {
             incidents.append((stormEnds, .weather(fine)))
         }
         addCommands(&chance, isCalm: isCalm)
+        if natted.isEmpty, chance.happens(0.3) { addMoves(&chance, isCalm: isCalm) }
         summary +=
             " tunnels \(shapes[0].tunnels) nat \(natted.map { "\($0)" }.sorted()) delay \(fine.delay)"
             + " storm ..\(stormEnds) calm \(calmBegins)..\(ends)"
@@ -128,6 +131,18 @@ struct Scenario: Sendable {
             default: if natted == [.west] { incidents.append((at, .rebind)) }
             }
         }
+    }
+
+    /// One of the two moves, sometimes again; in a storm it is back at the end, for a peer that begins anew knows no other
+    /// address.
+    private mutating func addMoves(_ chance: inout Chance, isCalm: Bool) {
+        for index in shapes.indices { shapes[index].mobike = true }
+        let side: Side = chance.happens(0.5) ? .west : .east
+        let (from, to) = isCalm ? (calmBegins, ends - 15_000) : (3_000, stormEnds - 1_000)
+        var times = (0..<chance.number(in: 1...3)).map { _ in Int64(chance.number(in: Int(from)...Int(to))) }
+        if !isCalm, !times.count.isMultiple(of: 2) { times.append(stormEnds) }
+        incidents += times.map { ($0, .move(side)) }
+        summary += " \(side) moves \(times.count) times"
     }
 
     private mutating func addCommands(_ chance: inout Chance, isCalm: Bool) {

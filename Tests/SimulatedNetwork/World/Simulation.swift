@@ -261,10 +261,20 @@ struct Simulation {
         case .cut: network.isCut = true
         case .mend: network.isCut = false
         case .rebind: network.portShift &+= 7
+        case .move(let side): move(side)
         case .weather(let weather): network.weather = weather
         case .command(let command, let side):
             guard gateways[side.rawValue].canWork, let input = input(for: command, side) else { return }
             feed(input, side)
+        }
+    }
+
+    private mutating func move(_ side: Side) {
+        network.moved.formSymmetricDifference([side])
+        let address = network.address(of: side)
+        arrive(.localAddresses([address]), at: side)
+        for ike in gateways[side.rawValue].model.engine.snapshots where ike.state == .established {
+            arrive(.roam(ikeID: ike.id, local: address), at: side)
         }
     }
 
