@@ -97,7 +97,11 @@ extension ControlPlane {
     /// What a peer may reach us at besides.
     private var mobileAddresses: [IPAddress] {
         let own = description.outerAddresses
-        return own.isEmpty ? network.usable : own.filter { network.isPresent($0) }
+        guard own.isEmpty else { return own.filter { network.isPresent($0) } }
+        // What lies in a network behind us is nobody's way to us.
+        return network.usable.filter { address in
+            !description.networks.contains { $0.contains(address) }
+        }
     }
 
     /// Takes an IKE_SA whose ends may move to where the peer can be reached from now.

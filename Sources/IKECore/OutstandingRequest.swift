@@ -47,6 +47,9 @@ public struct OutstandingRequest: Sendable {
         nextAt = now.advanced(by: policy.timeout(attempt: 0))
     }
 
+    /// The same begins anew on another path.
+    public mutating func restart(at now: Instant) { replace(by: message, at: now) }
+
     /// What to do when the wait is over.
     public enum Verdict: Equatable, Sendable {
         /// Nothing yet.

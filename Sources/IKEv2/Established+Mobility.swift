@@ -20,15 +20,16 @@ extension Established {
         else { return .stay }
         common.local.address = local
         changePath(common, &context)
-        if let request = active?.request, !isProbingMTU {
-            // What waits for an answer goes by the new path at once.
+        if var request = active?.request {
+            // What waits for an answer goes by the new path at once; it had no chance on the old one.
+            request.restart(at: context.now)
+            active?.phase = .requested(request)
             context.transmit(request.message, from: common.local, to: common.remote)
+            if let probe = active?.probe {
+                context.transmit(OutgoingMessage(probe), from: common.local, to: common.remote)
+            }
         }
         return tellAddresses(common, &context)
-    }
-
-    private var isProbingMTU: Bool {
-        if case .probePath = active?.task { true } else { false }
     }
 
     /// The initiator decides on the path; the responder names its addresses, from the one that it now has.

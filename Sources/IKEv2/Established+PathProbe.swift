@@ -53,7 +53,7 @@ extension Established {
     ///
     /// RFC 7296 §2.1 wants retransmissions to be the same octet by octet, so that a peer that answered once
     /// recognizes them. This peer most likely never saw the probe; if it did and only its answers were lost, it
-    /// answers by the message ID.
+    /// knows no other message of that ID: so the probe is repeated beside the empty message.
     mutating func replaceProbe(
         _ octets: Int,
         _ request: OutstandingRequest,
@@ -72,6 +72,8 @@ extension Established {
             at: context.now
         )
         active = OwnExchange(task: .livenessCheck, phase: .requested(again))
+        active?.probe = request.message.first
+        context.transmit(request.message, from: common.local, to: common.remote)
         lastOutbound = context.now
         context.transmit(message, from: common.local, to: common.remote)
         return .stay

@@ -143,6 +143,9 @@ extension Established {
             } else {
                 channel.shrink(&request, &context)
                 context.transmit(request.message, from: common.local, to: common.remote)
+                if let probe = exchange.probe {
+                    context.transmit(OutgoingMessage(probe), from: common.local, to: common.remote)
+                }
                 probeOtherPaths(request, common, &context)
             }
             active?.phase = .requested(request)

@@ -117,6 +117,8 @@ struct OwnExchange {
     let task: Task
     var phase: Phase
     var offer: Offer?
+    /// The probe whose message ID an empty message has taken: the peer may have seen it.
+    var probe: [UInt8]?
     /// The IKE_SA that the peer made by a rekey that crossed ours.
     var rival: (spi: IKESPI, lowestNonce: [UInt8])?
     /// The CHILD_SA that the peer made by a request that crossed ours.

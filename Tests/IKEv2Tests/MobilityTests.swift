@@ -123,6 +123,20 @@ import Testing
         #expect(pair.mirrorFailure == nil)
     }
 
+    /// The answers to a probe were lost with the old address: the peer has seen it, and takes no other message in its place.
+    @Test func movesWhileAProbeIsOut() throws {
+        var pair = pair(known: [.initiator])
+        pair.intercept = { sent in sent.side == .responder ? [] : nil }
+        pair.handle(.probePath(ikeID: id(pair, .initiator), octets: 1_280), at: .initiator)
+        // Long enough for the probe to be given up.
+        pair.run(for: .seconds(7))
+        pair.intercept = nil
+        try move(&pair, .initiator)
+        pair.run(for: .seconds(5))
+        expectMoved(pair, .initiator)
+        #expect(pair[.initiator].downs.isEmpty)
+    }
+
     /// §3.7: the peer's CHILD_SAs do not move before it has answered from there.
     @Test func whatIsClaimedIsVerified() throws {
         var pair = pair()

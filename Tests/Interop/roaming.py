@@ -1,6 +1,7 @@
 """Peers that move, and gateways that send them elsewhere."""
-from lab import wait_until
-from scene import Scene, case, expect, last_line
+from lab import TwoSites, wait_until
+from scene import HA, HB, Scene, case, expect, last_line, note
+from traffic import Pinger
 from vici_cases import Loaded, answers, scene_of_loaded
 
 
@@ -63,6 +64,39 @@ def mobike_case(mover, initiator):
 for _mover in "ab":
     for _initiator in "ab":
         mobike_case(_mover, _initiator)
+
+
+class TwoUplinks(TwoSites):
+    """Gateway a has a second interface to the same world, with an address of another network and a worse default route."""
+
+    def _outer(self, side):
+        super()._outer(side)
+        if side == "a":
+            self.lab.wire("a", "out1", "net", "pa1")
+            self.lab.run("a", "ip addr add 203.0.113.7/24 dev out1; ip route add default via 203.0.113.254 metric 200")
+            self.lab.run("net", "ip addr add 203.0.113.254/24 dev pa1; sysctl -qw net.ipv4.ip_forward=1")
+
+
+@case("mobike-lost-interface", 90, own=True)
+def lost_interface(lab):
+    """An interface goes down, the other one carries on; then back."""
+    scene = Scene(lab, sites=TwoUplinks(lab), peer_runs=False, mobike=True)
+    scene.a.any_address = True
+    scene.a.write()
+    scene.b.start()
+    scene.run().connect("initiator")
+    scene.expect_pings(3)
+    before = scene.b.sas()[0]["id"]
+    pinger = Pinger(lab, "ha", HA, HB)
+    lab.run("a", "ip link set out0 down")
+    expect(wait_until(lambda: "203.0.113.7" in scene.b.sas()[0]["text"], 20), f"the peer has {scene.b.sas()}")
+    scene.expect_traffic(10)
+    lab.run("a", "ip link set out0 up; ip addr replace 192.0.2.1/24 dev out0; ip route replace default via 192.0.2.254; ip link set out1 down")
+    expect(wait_until(lambda: "192.0.2.1[" in scene.b.sas()[0]["text"], 20), f"the peer has {scene.b.sas()}")
+    scene.expect_traffic(10)
+    pinger.stop()
+    note(f"{pinger.lost()} of {len(pinger.sent)} pings lost in two moves")
+    expect(scene.b.sas()[0]["id"] == before and scene.a.counts() == (1, 1), "another IKE_SA")
 
 
 class Childless(Loaded):
