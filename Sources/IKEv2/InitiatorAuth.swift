@@ -261,6 +261,8 @@ struct InitiatorAwaitingAuth {
         )
         established.mobility = Mobility(attempt.connection, payloads, isOriginalInitiator: true)
         established.mobility?.announced = attempt.connection.otherAddresses(common, context)
+        // The first answer to a liveness check tells how the NAT maps us now, against which later ones are held.
+        if established.mobility != nil, nat.isLocalBehindNAT { established.waiting.append(.livenessCheck) }
         established.noteAuthLifetime(payloads, common, context)
         if let gateway = payloads.notification(.redirect).flatMap({ RedirectGateway.parse($0.data)?.gateway })
         {

@@ -137,6 +137,20 @@ import Testing
         #expect(pair[.initiator].downs.isEmpty)
     }
 
+    /// §3.8: our NAT maps us anew; a liveness check shows it.
+    @Test func noticesANewMapping() {
+        var pair = pair(natted: [.initiator])
+        let before = pair[.responder].established.first?.remote
+        pair.portShift += 11
+        pair.run(for: .seconds(45))
+        let after = pair[.responder].established.first?.remote
+        #expect(before != after && after?.port == 4500 &+ 20_011)
+        #expect(
+            pair[.responder].paths.values.allSatisfy { $0.remote == after } && !pair[.responder].paths.isEmpty
+        )
+        #expect(pair.mirrorFailure == nil && pair[.initiator].downs.isEmpty)
+    }
+
     /// §3.7: the peer's CHILD_SAs do not move before it has answered from there.
     @Test func whatIsClaimedIsVerified() throws {
         var pair = pair()
