@@ -60,7 +60,8 @@ extension ControlPlane {
             warnThrottled("network", "the network could not be looked at: \(error)", at: now)
             return
         }
-        let ikes = engine.snapshots.filter { $0.state == .established }
+        let all = engine.snapshots
+        let ikes = all.filter { $0.state == .established }
         let locals = Dictionary(
             ikes.map { ($0.id, $0.local.address) },
             uniquingKeysWith: { first, _ in first }
@@ -68,7 +69,7 @@ extension ControlPlane {
         let review = network.review(ikes.map { ($0.id, $0.local.address) }, before: before, changes: changes)
         engine.handle(.localAddresses(mobileAddresses), at: now)
         let mobile = Dictionary(
-            ikes.filter { $0.isMobile }.map { ($0.id, $0) },
+            all.filter { $0.isMobile }.map { ($0.id, $0) },
             uniquingKeysWith: { first, _ in first }
         )
         stranded.formIntersection(mobile.keys)

@@ -15,21 +15,34 @@ extension Established {
         _ common: inout SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        guard mobility != nil, closing == nil, successor == nil,
-            local.bitWidth == common.remote.address.bitWidth
-        else { return .stay }
+        guard mobility != nil, local.bitWidth == common.remote.address.bitWidth else { return .stay }
         common.local.address = local
-        changePath(common, &context)
-        if var request = active?.request {
-            // What waits for an answer goes by the new path at once; it had no chance on the old one.
-            request.restart(at: context.now)
-            active?.phase = .requested(request)
-            context.transmit(request.message, from: common.local, to: common.remote)
-            if let probe = active?.probe {
-                context.transmit(OutgoingMessage(probe), from: common.local, to: common.remote)
-            }
+        // One that ends needs the path for its last words alone.
+        guard closing == nil, successor == nil else {
+            resend(common, &context)
+            return .stay
         }
+        changePath(common, &context)
+        resend(common, &context)
         return tellAddresses(common, &context)
+    }
+
+    /// What waits for an answer goes by the new path at once; it had no chance on the old one.
+    private mutating func resend(_ common: SACommon, _ context: inout EngineContext) {
+        guard var request = active?.request else { return }
+        request.restart(at: context.now)
+        active?.phase = .requested(request)
+        context.transmit(request.message, from: common.local, to: common.remote)
+        if let probe = active?.probe {
+            context.transmit(OutgoingMessage(probe), from: common.local, to: common.remote)
+        }
+    }
+
+    /// The IKE_SA that has taken over from this one moved while our DELETE, or the peer's, was on the way.
+    mutating func follow(_ moved: SACommon, _ common: inout SACommon, _ context: inout EngineContext) {
+        guard mobility != nil, (common.local, common.remote) != (moved.local, moved.remote) else { return }
+        (common.local, common.remote) = (moved.local, moved.remote)
+        resend(common, &context)
     }
 
     /// The initiator decides on the path; the responder names its addresses, from the one that it now has.

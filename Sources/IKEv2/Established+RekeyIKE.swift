@@ -246,6 +246,7 @@ extension Established {
         _ context: inout EngineContext
     ) -> Transition {
         awaitsHandover = false
+        predecessor = inheritance.localSPI
         children = inheritance.children
         retired = inheritance.retired
         closingChildren = inheritance.closingChildren

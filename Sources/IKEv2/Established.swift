@@ -54,6 +54,8 @@ struct Established {
 
     /// The IKE_SA that has taken over from this one.
     var successor: IKESPI?
+    /// The IKE_SA that this one took over from.
+    var predecessor: IKESPI?
     /// True between the exchange that made this IKE_SA and the moment it takes over: a collision may decide
     /// otherwise.
     var awaitsHandover = false

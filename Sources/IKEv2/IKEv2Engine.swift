@@ -328,6 +328,7 @@ public struct IKEv2Engine {
         let wasHalfOpen = sa.isHalfOpen
         let before = Self.establishedName(sa)
         let name = sa.connectionName
+        let path = (sa.common.local, sa.common.remote)
         let lives = body(&sa, &context)
         let after = lives ? Self.establishedName(sa) : nil
         if before != after {
@@ -342,9 +343,21 @@ public struct IKEv2Engine {
         context.changes[sa.common.id] = .some(lives ? spi : nil)
         context.settleCounters(of: lives ? sa.connectionName ?? name : name)
         deadlines.set(lives ? sa.deadline : nil, for: spi)
+        if lives, path != (sa.common.local, sa.common.remote) { takeAlongPredecessor(of: sa) }
         enterSuccessors()
         applyInitialContacts()
         applySupersessions()
+    }
+
+    /// An IKE_SA moved: the one that it replaced, if that is still being deleted, goes on from there.
+    private mutating func takeAlongPredecessor(of sa: IKESA) {
+        guard case .established(let state) = sa.state, let spi = state.predecessor else { return }
+        update(spi) { old, context in
+            old.withEstablished(&context) { state, common, context in
+                if state.successor == sa.common.localSPI { state.follow(sa.common, &common, &context) }
+                return .stay
+            }
+        }
     }
 
     /// Enters the IKE_SAs that took over from others.

@@ -97,6 +97,28 @@ import Testing
         }
     }
 
+    /// The IKE_SA that a rekey replaced is still being deleted when its successor moves: its DELETE, or the answer to it,
+    /// was lost with the old address.
+    @Test(arguments: Side.allCases, Side.allCases) func whatIsBeingDeletedMovesToo(
+        _ mover: Side,
+        _ rekeyer: Side
+    )
+        throws
+    {
+        for wait in stride(from: 10, through: 80, by: 5) {
+            var pair = pair()
+            pair.handle(.rekeyIKE(id: id(pair, rekeyer)), at: rekeyer)
+            pair.run(for: .milliseconds(Int64(wait)))
+            try move(&pair, mover)
+            for ike in pair[mover].engine.snapshots where ike.state == .deleting {
+                pair.handle(.roam(ikeID: ike.id, local: try second[mover].unwrapped), at: mover)
+            }
+            pair.run(for: .seconds(8))
+            expectMoved(pair, mover)
+            for end in Side.allCases { #expect(pair[end].engine.snapshots.count == 1, "after \(wait) ms") }
+        }
+    }
+
     @Test func movesOverABadNetwork() throws {
         for seed in UInt64(0)..<60 {
             let side: Side = seed % 2 == 0 ? .initiator : .responder

@@ -273,7 +273,7 @@ struct Simulation {
         network.moved.formSymmetricDifference([side])
         let address = network.address(of: side)
         arrive(.localAddresses([address]), at: side)
-        for ike in gateways[side.rawValue].model.engine.snapshots where ike.state == .established {
+        for ike in gateways[side.rawValue].model.engine.snapshots where ike.isMobile {
             arrive(.roam(ikeID: ike.id, local: address), at: side)
         }
     }
