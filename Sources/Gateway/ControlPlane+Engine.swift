@@ -16,9 +16,18 @@ import Vici
 extension ControlPlane {
     /// Feeds one input and does all that follows from it.
     func feed(_ input: EngineInput) {
-        if case .datagram = input { applyLoadedToEngine() }
+        guard case .datagram(let datagram) = input else {
+            engine.handle(input, at: MonotonicClock.now())
+            settle()
+            return
+        }
+        applyLoadedToEngine()
+        captures.begin(datagram)
+        let drops = captures.isActive ? engine.drops : [:]
         engine.handle(input, at: MonotonicClock.now())
         settle()
+        guard captures.isActive else { return }
+        captures.end(droppedFor: IKEDropReason.allCases.first { engine.drops[$0] != drops[$0] })
     }
 
     /// Carries out outputs until there is none, starts what is due, and sets the timer.
@@ -75,7 +84,7 @@ extension ControlPlane {
             case .remove(let id):
                 departed[id] = details(ofChild: id)
                 children[id] = nil
-                counters[id] = nil
+                if let carried = counters.removeValue(forKey: id) { pastVolume.add(carried) }
                 pathMTUs[id] = nil
                 board.removeChild(id)
                 dataPlane?.remove(saID: id)
@@ -89,6 +98,8 @@ extension ControlPlane {
                 restartPathMTUSearch(childID: id, at: MonotonicClock.now())
             case .redirect(let redirection):
                 follow(redirection)
+            case .message(let record):
+                note(record)
             case .event(let event):
                 handle(event)
             }
@@ -123,6 +134,13 @@ extension ControlPlane {
         }
     }
 
+    /// Keeps a message for `explain` and for whoever captures.
+    private func note(_ record: MessageRecord) {
+        let wallClock = MonotonicClock.wallClockSeconds()
+        transcripts.note(record, at: MonotonicClock.now(), wallClock: wallClock)
+        if captures.isActive { captures.note(record) }
+    }
+
     private func handle(_ event: EngineEvent) {
         applyLoaded()
         log(event)
@@ -153,10 +171,13 @@ extension ControlPlane {
             noteUseless(ike)
             publishChild(ike, child, downBecause: cause)
             updownDown(child)
-        case .attemptFailed(let connection, let tunnel, let isInitiator, let remote, let cause):
-            guard let connection, let tunnel, isInitiator else { break }
-            rotation.fails(connection, remote.address)
-            supervisor.attemptFailed(TunnelKey(connection: connection, tunnel: tunnel), cause: cause, at: now)
+        case .attemptFailed(let failure):
+            guard let connection = failure.connection, let tunnel = failure.tunnel, failure.isInitiator else {
+                break
+            }
+            rotation.fails(connection, failure.remote.address)
+            let key = TunnelKey(connection: connection, tunnel: tunnel)
+            supervisor.attemptFailed(key, cause: failure.cause, at: now)
         case .childFailed(let ike, let tunnel, let cause):
             // Either side may have asked for it: the supervisor knows whether an attempt of ours is under way.
             guard let tunnel else { break }
@@ -204,6 +225,8 @@ extension ControlPlane {
 
     private func log(_ event: EngineEvent) {
         let line = EventText(event)
+        let wallClock = MonotonicClock.wallClockSeconds()
+        transcripts.note(event, line.text, at: MonotonicClock.now(), wallClock: wallClock)
         // A trial's failure is told once, with its consequences.
         if case .rekeyFailed(_, let child?, let cause, _) = event, preflight.isRunning(child.id),
             PreflightText.tellsPolicy(cause)
@@ -211,8 +234,8 @@ extension ControlPlane {
             return
         }
         // What a stranger can cause is throttled by reason; state changes of verified peers are not.
-        if case .attemptFailed(let connection, _, let isInitiator, _, let cause) = event, !isInitiator {
-            let reason = "\(connection ?? "-") \(cause.reasonName)"
+        if case .attemptFailed(let failure) = event, !failure.isInitiator {
+            let reason = "\(failure.connection ?? "-") \(failure.cause.reasonName)"
             guard let suppressed = throttle.admit(reason, at: MonotonicClock.now()) else { return }
             let more = suppressed > 0 ? " (\(suppressed) more like this)" : ""
             logger.log(level: line.level, "\(line.text)\(more)", metadata: line.metadata)
@@ -304,6 +327,7 @@ extension ControlPlane {
         runPreflights(at: now)
         probePaths(at: now)
         collectCounters()
+        captures.endFinished(at: now)
         settle()
     }
 

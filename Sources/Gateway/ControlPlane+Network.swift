@@ -82,6 +82,7 @@ extension ControlPlane {
             guard let local = locals[id] else { continue }
             engine.handle(.terminateIKE(id: id, cause: .localAddressGone(local)), at: now)
         }
+        endAttempts(all, at: now)
         if !review.ended.isEmpty || network != before {
             logger.notice(
                 "the network changed: IKE_SAs that lost their address \(review.ended.count), that ask \(review.asked.count)",
@@ -93,6 +94,16 @@ extension ControlPlane {
             for id in review.asked { checkLiveness(id) }
         }
         settle()
+    }
+
+    /// Attempts from an address that is gone lead nowhere; others begin at once.
+    private func endAttempts(_ ikes: [IKESASnapshot], at now: Instant) {
+        for ike in ikes
+        where ike.state == .connecting && ike.isInitiator && !network.isPresent(ike.local.address) {
+            let cause = DownCause.localAddressGone(ike.local.address)
+            engine.handle(.terminateIKE(id: ike.id, cause: cause), at: now)
+        }
+        drainOutputs()
     }
 
     /// What a peer may reach us at besides.

@@ -19,10 +19,13 @@ extension ControlPlane {
         "version", "stats", "reload-settings", "list-sas", "list-policies", "list-conns", "list-certs",
         "list-authorities", "initiate", "terminate", "rekey", "redirect", "install", "uninstall",
         "get-algorithms", "get-counters", "reset-counters",
+        // Beyond strongSwan.
+        "explain", "list-paths", "get-drops", "summary", "capture",
     ]
     private static let events: Set<String> = [
         "log", "control-log", "list-sa", "list-policy", "list-conn", "list-cert", "list-authority",
-        "ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "alert",
+        "ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "alert", "conversation",
+        "list-path",
     ]
 
     func startVici() throws {
@@ -37,6 +40,7 @@ extension ControlPlane {
             // Answered here, from what is published: they neither wait for the control plane nor hold it up.
             case "version": request.reply(SystemVersion.message)
             case "list-sas": Self.listSAs(request, board)
+            case "list-paths": Self.listPaths(request, board)
             case "get-algorithms": request.reply(ViciLists.algorithms)
             default: control.async { [weak self] in self?.assumeIsolated { $0.handle(request) } }
             }
@@ -85,6 +89,10 @@ extension ControlPlane {
         case "redirect": redirect(request)
         case "install": install(request)
         case "uninstall": uninstall(request)
+        case "explain": explain(request)
+        case "get-drops": getDrops(request)
+        case "summary": summary(request)
+        case "capture": capture(request)
         default: request.reply(.failure("unknown command"))
         }
     }

@@ -150,16 +150,13 @@ extension ControlPlane {
         guard let selector = Selector(request.message) else {
             return request.reply(.failure("missing rekey selector"))
         }
-        guard request.message.flag("reauth") != true else {
-            return request.reply(
-                .failure(
-                    "reauth is not supported yet: reauth_time re-authenticates, and rekey without reauth replaces the keys"
-                )
-            )
-        }
         let found = matches(selector)
         let now = MonotonicClock.now()
-        for id in found.ikes { engine.handle(.rekeyIKE(id: id), at: now) }
+        // As in strongSwan it is about IKE_SAs alone.
+        let isNewProof = request.message.flag("reauth") ?? false
+        for id in found.ikes {
+            engine.handle(isNewProof ? .reauthenticate(ikeID: id) : .rekeyIKE(id: id), at: now)
+        }
         for id in found.children { engine.handle(.rekeyChild(id: id), at: now) }
         let error = found.count == 0 ? "no matching SAs to rekey found" : nil
         request.reply(.counted("matches", found.count, error))

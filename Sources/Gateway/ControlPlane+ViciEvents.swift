@@ -12,7 +12,7 @@ extension ControlPlane {
     func details(of ikes: [IKESASnapshot]) -> [UInt32: ChildDetails] {
         var result: [UInt32: ChildDetails] = [:]
         for ike in ikes {
-            for child in ike.children {
+            for child in ike.allChildren {
                 result[child.id] = departed[child.id] ?? details(ofChild: child.id)
             }
         }
@@ -68,6 +68,7 @@ extension ControlPlane {
         guard let vici, vici.isWanted("child-updown") else { return }
         var sa = ike
         sa.children = [child]
+        sa.replacedChildren = []
         var message = Self.upOrDown(cause)
         message.elements +=
             ViciLists.listSA(sa, details: details(of: [sa]), at: MonotonicClock.now()).elements

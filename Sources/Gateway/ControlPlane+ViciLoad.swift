@@ -1,7 +1,10 @@
 import GatewayConfiguration
+import IKECore
+import IKEv2
 import LinuxIO
 import Logging
 import Policy
+import Primitives
 import SwanctlConfiguration
 import Vici
 
@@ -26,7 +29,9 @@ extension ControlPlane {
         case "load-conn": try loadConnection(message)
         case "unload-conn":
             let name = try Self.required(message, "name", "unload: missing connection name")
+            let gone = loaded.changedTunnels(of: name, by: ViciMessage())
             try loaded.unloadConnection(name)
+            endStarted(gone, of: name)
             logger.info("connection \(name) unloaded over vici", metadata: ["event": "unloaded"])
             noteLoaded()
         case "get-conns": return Self.list("conns", loaded.connectionNames)
@@ -46,7 +51,9 @@ extension ControlPlane {
                     "connection '\(name)' is configured in \(configured.origin) and cannot be replaced"
             )
         }
+        let changed = message.sections.map { ($0.name, loaded.changedTunnels(of: $0.name, by: message)) }
         try loaded.loadConnection(message)
+        for (name, tunnels) in changed { endStarted(tunnels, of: name) }
         for (name, _) in message.sections {
             logger.info(
                 "connection \(name) loaded over vici",
@@ -54,6 +61,26 @@ extension ControlPlane {
             )
         }
         noteLoaded()
+    }
+
+    /// As in strongSwan what a start_action began ends with the definition that said so; a new one begins it anew.
+    ///
+    /// An IKE_SA with nothing else goes with it. What follows is carried out with what was loaded.
+    private func endStarted(_ tunnels: [TunnelPolicy], of connection: String) {
+        let names = Set(tunnels.filter { $0.persistence.onLoad.starts }.map { $0.name })
+        guard !names.isEmpty else { return }
+        _ = publishChanges()
+        let now = MonotonicClock.now()
+        for ike in board.listed(connection: connection).map({ $0.snapshot }) {
+            let going = ike.children.filter { names.contains($0.tunnel) }
+            if ike.children.count == going.count {
+                engine.handle(.terminateIKE(id: ike.id, cause: .policyChanged), at: now)
+            } else {
+                for child in going {
+                    engine.handle(.terminateChild(id: child.id, cause: .policyChanged), at: now)
+                }
+            }
+        }
     }
 
     private func answerAboutCredentials(_ command: String, _ message: ViciMessage) throws

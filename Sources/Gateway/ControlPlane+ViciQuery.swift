@@ -31,11 +31,13 @@ extension ControlPlane {
             listed.count,
             { index in
                 var ike = listed[index].snapshot
-                ike.children = ike.children.filter {
-                    (child ?? $0.tunnel) == $0.tunnel && (childID ?? $0.id) == $0.id
+                let isWanted = { (sa: ChildSASnapshot) in
+                    (child ?? sa.tunnel) == sa.tunnel && (childID ?? sa.id) == sa.id
                 }
+                ike.children = ike.children.filter(isWanted)
+                ike.replacedChildren = ike.replacedChildren.filter(isWanted)
                 let details = Dictionary(
-                    zip(ike.children.map { $0.id }, board.details(of: ike)),
+                    zip(ike.allChildren.map { $0.id }, board.details(of: ike)),
                     uniquingKeysWith: { $1 }
                 )
                 return ViciRequest.frame("list-sa", ViciLists.listSA(ike, details: details, at: now))
@@ -151,7 +153,7 @@ extension ControlPlane {
             }
             message.list("plugins", ["openssl", "sodium", "tun", "vici", "counters"])
             message.section("causeway") { section in
-                section.section("drops", dropCounters())
+                section.section("drops", dropCounters(withZeros: false))
                 section.section("data-plane", dataPlaneStatus())
                 section.section("vici", viciCounters())
                 section.section("updown", updownCounters())
@@ -173,16 +175,18 @@ extension ControlPlane {
         }
     }
 
-    /// All drop counters that are not zero, by reason.
-    private func dropCounters() -> ViciMessage {
-        ViciMessage { message in
-            for reason in IKEDropReason.allCases {
-                if let count = engine.drops[reason], count > 0 { message.set(reason.rawValue, count) }
-            }
-            for (reason, count) in pumpDrops where count > 0 { message.set(reason, count) }
-            if leaksPrevented > 0 { message.set("plaintext-from-outside", leaksPrevented) }
-            if let dropped = pumpMailbox?.dropped, dropped > 0 { message.set("pump-events", dropped) }
-            if let refused = pool?.refused, refused > 0 { message.set("compute-jobs", refused) }
+    /// The drop counters by reason; those of reasons that did not occur are left out unless `withZeros`.
+    func dropCounters(withZeros: Bool) -> ViciMessage {
+        var all: [(reason: String, count: UInt64)] = IKEDropReason.allCases.map { reason in
+            (reason.rawValue, engine.drops[reason] ?? 0)
+        }
+        all += pumpDrops
+        all += [
+            ("plaintext-from-outside", leaksPrevented), ("pump-events", pumpMailbox?.dropped ?? 0),
+            ("compute-jobs", pool?.refused ?? 0), ("capture-packets", captures.dropped),
+        ]
+        return ViciMessage { message in
+            for (reason, count) in all where withZeros || count > 0 { message.set(reason, count) }
         }
     }
 }

@@ -91,6 +91,8 @@ public actor ControlPlane: DispatchQueueActor {
 
     var children: [UInt32: InstalledChild] = [:]
     var counters: [UInt32: ChildCounters] = [:]
+    /// What CHILD_SAs carried that are gone.
+    var pastVolume = ChildCounters()
     var pumpDrops: [(reason: String, count: UInt64)] = []
     var pumpOffloads = Offloads()
     var pumpWorkers = 0
@@ -129,6 +131,10 @@ public actor ControlPlane: DispatchQueueActor {
     var preflight: PFSPreflight
     let updown: UpdownRunner
     var updownLedger = UpdownLedger()
+    /// What was said with each peer of late.
+    var transcripts = TranscriptStore()
+    /// Who writes IKE messages down.
+    var captures = CaptureSet()
     var stateFile: StateFile?
     var questions: Deque<UInt32> = []
     var questionIDs: Set<UInt32> = []
@@ -256,6 +262,7 @@ public actor ControlPlane: DispatchQueueActor {
             }
         }
         names.setNames(connectionsByName.keys)
+        transcripts.keep(Set(description.connections.map { $0.name }))
         rotation.keep(Set(description.connections.map { $0.name }))
         warnOfForcedEncapsulation()
         engine.handle(.setPolicies(answeredConnections), at: now)

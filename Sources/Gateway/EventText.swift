@@ -41,14 +41,8 @@ struct EventText {
             text =
                 "CHILD_SA \(TunnelKey(connection: ike.connection, tunnel: child.tunnel)){\(child.id)} down: \(cause)"
             metadata = Self.metadata(ike, "child-down")
-        case .attemptFailed(let connection, let tunnel, let isInitiator, let remote, let cause):
-            level = .warning
-            let who =
-                connection.map { name in
-                    tunnel.map { TunnelKey(connection: name, tunnel: $0).description } ?? name
-                } ?? "unknown peer"
-            text = "\(who): \(isInitiator ? "attempt to" : "request from") \(remote) failed: \(cause)"
-            metadata = ["event": "attempt-failed", "peer": "\(remote)", "connection": "\(connection ?? "-")"]
+        case .attemptFailed(let failure):
+            (level, text, metadata) = (.warning, Self.text(failure), Self.metadata(failure))
         case .childFailed(let ike, let tunnel, let cause):
             level = .warning
             text = "CHILD_SA \(ike.connection)/\(tunnel ?? "-") with \(ike.remote) refused: \(cause)"
@@ -81,6 +75,22 @@ struct EventText {
             (level, text) = (.info, "\(connection): \(progress)")
             metadata = ["event": "progress", "connection": "\(connection)"]
         }
+    }
+
+    private static func text(_ failure: AttemptFailure) -> String {
+        let who =
+            failure.connection.map { name in
+                failure.tunnel.map { TunnelKey(connection: name, tunnel: $0).description } ?? name
+            } ?? "unknown peer"
+        let what = failure.isInitiator ? "attempt to" : "request from"
+        return "\(who): \(what) \(failure.remote) failed: \(failure.cause)"
+    }
+
+    private static func metadata(_ failure: AttemptFailure) -> Logger.Metadata {
+        [
+            "event": "attempt-failed", "peer": "\(failure.remote)",
+            "connection": "\(failure.connection ?? "-")", "cause": "\(failure.cause.reasonName)",
+        ]
     }
 
     private static func name(_ identity: Identity?) -> String { identity?.description ?? "?" }

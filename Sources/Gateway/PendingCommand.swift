@@ -116,7 +116,7 @@ extension PendingCommand {
             case .ikeUp(let ike), .ikeDown(let ike, _), .ikeMoved(let ike), .childUp(let ike, _),
                 .childDown(let ike, _, _), .childFailed(let ike, _, _):
                 ike.connection
-            case .attemptFailed(let connection, _, _, _, _): connection
+            case .attemptFailed(let failure): failure.connection
             case .progress(let connection, _): connection
             case .ikeRekeyed(_, let ike), .childRekeyed(let ike, _, _), .rekeyFailed(let ike, _, _, _):
                 ike.connection
@@ -140,11 +140,11 @@ extension PendingCommand {
             keys.remove(TunnelKey(connection: ike.connection, tunnel: child.tunnel))
             goal = .up(keys)
             return keys.isEmpty ? .success : nil
-        case (.up(let keys), .attemptFailed(let connection, let tunnel, true, _, let cause)):
-            guard keys.contains(where: { $0.connection == connection && $0.tunnel == tunnel }) else {
-                return nil
-            }
-            return failure(cause.description)
+        case (.up(let keys), .attemptFailed(let attempt)):
+            guard attempt.isInitiator,
+                keys.contains(where: { $0.connection == attempt.connection && $0.tunnel == attempt.tunnel })
+            else { return nil }
+            return failure(attempt.cause.description)
         case (.up(let keys), .childFailed(let ike, let tunnel, let cause)):
             guard keys.contains(where: { $0.connection == ike.connection && $0.tunnel == tunnel }) else {
                 return nil

@@ -89,9 +89,10 @@ final class StatusBoard: Sendable {
 
     /// What is known of the CHILD_SAs of an IKE_SA beside their negotiation, in their order.
     func details(of ike: IKESASnapshot) -> [ChildDetails] {
-        guard !ike.children.isEmpty else { return [] }
+        let children = ike.allChildren
+        guard !children.isEmpty else { return [] }
         return state.withLock { state in
-            ike.children.map { child in
+            children.map { child in
                 ChildDetails(
                     counters: state.counters[child.id] ?? ChildCounters(),
                     path: state.paths[child.id],
@@ -107,7 +108,7 @@ final class StatusBoard: Sendable {
         let details = details(of: listed.snapshot)
         return listed.event(details, second: now.sinceStart.wholeSeconds) {
             let known = Dictionary(
-                zip(listed.snapshot.children.map { $0.id }, details),
+                zip(listed.snapshot.allChildren.map { $0.id }, details),
                 uniquingKeysWith: { $1 }
             )
             return ViciRequest.frame(

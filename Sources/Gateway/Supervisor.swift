@@ -300,9 +300,11 @@ struct Supervisor: Sendable {
 
     /// How long to wait before a tunnel that went down is tried again.
     private mutating func pause(_ entry: inout Entry, _ cause: DownCause, at now: Instant) -> Duration {
-        if case .localAddressGone = cause {
+        switch cause {
+        case .localAddressGone, .policyChanged:
             entry.failures = 0
             return .zero
+        default: break
         }
         if let since = entry.upSince, since.duration(to: now) >= Self.steadyAfter {
             // A peer that restarted or deleted gets a moment; a dead one was waited for long enough.

@@ -16,18 +16,20 @@ struct ViciAlert {
     /// The alert of an event, if it is a reason for one.
     init?(_ event: EngineEvent, at now: Instant) {
         switch event {
-        case .attemptFailed(let connection, _, let isInitiator, let remote, let cause):
-            guard let type = Self.type(cause, isIKE: true, isInitiator: isInitiator) else { return nil }
+        case .attemptFailed(let failure):
+            guard let type = Self.type(failure.cause, isIKE: true, isInitiator: failure.isInitiator) else {
+                return nil
+            }
             self.type = type
-            self.cause = cause.description
-            ike = connection.map { name in
+            cause = failure.cause.description
+            ike = failure.connection.map { name in
                 ViciMessage { message in
                     message.section(name) { section in
                         section.set("version", 2)
                         section.set("state", IKESAState.connecting.rawValue)
-                        section.set("remote-host", remote.address.description)
-                        section.set("remote-port", remote.port)
-                        if isInitiator { section.set("initiator", flag: true) }
+                        section.set("remote-host", failure.remote.address.description)
+                        section.set("remote-port", failure.remote.port)
+                        if failure.isInitiator { section.set("initiator", flag: true) }
                     }
                 }
             }

@@ -4,10 +4,16 @@ import Synchronization
 final class Backlog: Sendable {
     private let value = Atomic(0)
     private let isOverflowed = Atomic(false)
+    private let isAbandoned = Atomic(false)
 
     var octets: Int { value.load(ordering: .relaxed) }
 
     func add(_ count: Int) { value.wrappingAdd(count, ordering: .relaxed) }
+
+    /// True once the client has left.
+    var hasLeft: Bool { isAbandoned.load(ordering: .relaxed) }
+
+    func leave() { isAbandoned.store(true, ordering: .relaxed) }
 
     func remove(_ count: Int) { value.wrappingSubtract(count, ordering: .relaxed) }
 

@@ -92,8 +92,12 @@ enum ViciLists {
         _ now: Instant
     ) -> ViciMessage {
         var sa = ikeSA(ike, now)
+        for (key, tasks) in [
+            ("tasks-queued", ike.queuedTasks), ("tasks-active", ike.activeTasks),
+            ("tasks-passive", ike.passiveTasks),
+        ] where !tasks.isEmpty { sa.list(key, tasks) }
         sa.section("child-sas") { list in
-            for child in ike.children {
+            for child in ike.allChildren {
                 list.section("\(child.tunnel)-\(child.id)", childSA(child, details[child.id], now))
             }
         }
@@ -104,7 +108,9 @@ enum ViciLists {
         var sa = ViciMessage()
         sa.set("uniqueid", ike.id)
         sa.set("version", 2)
-        sa.set("state", ike.state.rawValue)
+        // As in strongSwan an IKE_SA that is being replaced says so.
+        let isRekeying = ike.state == .established && ike.activeTasks.contains("IKE_REKEY")
+        sa.set("state", isRekeying ? "REKEYING" : ike.state.rawValue)
         sa.set("local-host", ike.local.address.description)
         sa.set("local-port", ike.local.port)
         sa.set("local-id", ike.localIdentity?.description ?? "%any")
@@ -166,7 +172,7 @@ enum ViciLists {
         sa.set("name", child.tunnel)
         sa.set("uniqueid", child.id)
         sa.set("reqid", details?.reqid ?? child.id)
-        sa.set("state", "INSTALLED")
+        sa.set("state", child.state.rawValue)
         sa.set("mode", "TUNNEL")
         sa.set("protocol", "ESP")
         if child.encapsulation == .udp { sa.set("encap", flag: true) }
@@ -188,7 +194,7 @@ enum ViciLists {
     }
 
     /// Where its packets go and how large they may be: keys of ours, behind strongSwan's.
-    private static func setPath(_ sa: inout ViciMessage, _ child: ChildSASnapshot, _ details: ChildDetails) {
+    static func setPath(_ sa: inout ViciMessage, _ child: ChildSASnapshot, _ details: ChildDetails) {
         guard let path = details.path else { return }
         sa.set("path-local", path.local.description)
         sa.set("path-remote", path.remote.description)

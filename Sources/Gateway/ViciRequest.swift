@@ -1,3 +1,4 @@
+public import LinuxIO
 public import Vici
 
 /// A command that came over vici and its way back.
@@ -6,6 +7,10 @@ public struct ViciRequest: Sendable {
     public let command: String
     /// The arguments.
     public let message: ViciMessage
+    /// The descriptor that the client passed with the command, if it did.
+    public var descriptor: FileDescriptorOwner?
+    /// True once the client has left; what runs for it alone ends then.
+    public var isAbandoned: @Sendable () -> Bool = { false }
     /// Answers the command; must be called once, from any queue.
     ///
     /// Later calls have no effect.

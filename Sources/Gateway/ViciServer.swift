@@ -33,6 +33,8 @@ public final class ViciServer: Sendable {
         var session = ViciServerSession()
         var output = ViciOutputQueue()
         var series: ViciSeries?
+        /// What it passed; it belongs to its next command.
+        var descriptor: FileDescriptorOwner?
         /// The next slice of the series is due.
         var hasTurn = false
     }
@@ -227,6 +229,7 @@ extension ViciServer {
     }
 
     private static func close(_ client: Client) {
+        client.backlog.leave()
         client.reading.cancel()
         client.writing.cancel()
     }
@@ -248,7 +251,7 @@ extension ViciServer {
 
     /// Lets `body` work on a client, then writes what waits and takes up what the client asks next.
     private func withClient(_ identifier: UInt64, _ body: (inout Client) -> Departure?) {
-        var request: (command: String, message: ViciMessage, backlog: Backlog)?
+        var request: Command?
         var hasUnregistered = false
         let departure = state.withLock { state -> Departure? in
             guard var client = state.clients.removeValue(forKey: identifier) else { return nil }
@@ -266,14 +269,18 @@ extension ViciServer {
         if let departure { depart(departure) }
         if departure != nil || hasUnregistered { refreshWanted() }
         // Outside of the lock: the handler may answer before it returns.
-        if let request { handler(makeRequest(identifier, request.command, request.message, request.backlog)) }
+        if let request { handler(makeRequest(identifier, request)) }
     }
 
     private func readable(_ identifier: UInt64) {
         withClient(identifier) { client in
             guard !client.session.isBusy else { return nil }
             do throws(UnixSocketError) {
-                switch try client.stream.read(upTo: ViciFrameBuffer.chunkOctets) {
+                let (result, passed) = try client.stream.readWithDescriptor(
+                    upTo: ViciFrameBuffer.chunkOctets
+                )
+                if let passed { client.descriptor = passed }
+                switch result {
                 case .octets(let octets):
                     client.session.receive(octets)
                     return nil
@@ -298,7 +305,7 @@ extension ViciServer {
     private func advance(
         _ identifier: UInt64,
         _ client: inout Client,
-        request: inout (command: String, message: ViciMessage, backlog: Backlog)?
+        request: inout Command?
     ) -> Departure? {
         while true {
             if let departure = continueSeries(&client) ?? flush(&client) { return departure }
@@ -315,7 +322,14 @@ extension ViciServer {
                 switch input {
                 case .malformed: return .malformed
                 case .request(let command, let message) where commands.contains(command):
-                    request = (command, message, client.backlog)
+                    request = Command(
+                        name: command,
+                        message: message,
+                        descriptor: client.descriptor,
+                        backlog: client.backlog,
+                        stream: client.stream
+                    )
+                    client.descriptor = nil
                 case .request:
                     enqueue(try client.session.unknownCommand(), to: &client)
                 case .register(let event), .unregister(let event):
@@ -426,18 +440,23 @@ extension ViciServer {
 // MARK: - Requests
 
 extension ViciServer {
-    private func makeRequest(
-        _ identifier: UInt64,
-        _ command: String,
-        _ message: ViciMessage,
-        _ backlog: Backlog
-    ) -> ViciRequest {
+    /// What a client asks for.
+    private struct Command {
+        let name: String
+        let message: ViciMessage
+        let descriptor: FileDescriptorOwner?
+        let backlog: Backlog
+        let stream: UnixStream
+    }
+
+    private func makeRequest(_ identifier: UInt64, _ command: Command) -> ViciRequest {
+        let backlog = command.backlog
         let answer = AnswerOnce { [weak self] client in
             self?.queue.async { [weak self] in self?.withClient(identifier, client) }
         }
-        return ViciRequest(
-            command: command,
-            message: message,
+        var request = ViciRequest(
+            command: command.name,
+            message: command.message,
             reply: { [weak self] message in
                 let size = message.encodedOctets
                 answer.give {
@@ -466,6 +485,11 @@ extension ViciServer {
                 }
             }
         )
+        request.descriptor = command.descriptor
+        // Nothing is read while an answer is owed: that the client hung up is to be asked for.
+        let stream = command.stream
+        request.isAbandoned = { backlog.hasLeft || stream.isHungUp }
+        return request
     }
 
     /// Lets one answer through, and gives one itself if the handler forgot.

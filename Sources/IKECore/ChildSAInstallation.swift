@@ -26,6 +26,18 @@ public struct ChildSAInstallation: Sendable {
     }
 }
 
+/// The state of a CHILD_SA under strongSwan's names.
+public enum ChildSAState: String, Hashable, Sendable {
+    /// It carries its tunnel's traffic.
+    case installed = "INSTALLED"
+    /// It carries the traffic while another is being made in its place.
+    case rekeying = "REKEYING"
+    /// Another has taken over; the peer deletes it.
+    case rekeyed = "REKEYED"
+    /// Its deletion is under way.
+    case deleting = "DELETING"
+}
+
 /// What is known of an installed CHILD_SA, keys aside.
 public struct ChildSASnapshot: Sendable {
     /// Its number.
@@ -50,6 +62,8 @@ public struct ChildSASnapshot: Sendable {
     public var rekeyAt: Instant?
     /// When it ends whatever comes.
     public var expiresAt: Instant?
+    /// What becomes of it.
+    public var state = ChildSAState.installed
 
     /// Makes a snapshot.
     public init(

@@ -87,14 +87,8 @@ public enum EngineEvent: Sendable {
     case childUp(IKESASnapshot, ChildSASnapshot)
     /// A CHILD_SA ended.
     case childDown(IKESASnapshot, ChildSASnapshot, cause: DownCause)
-    /// An attempt to establish ended without success; `connection` is nil when no policy fitted.
-    case attemptFailed(
-        connection: String?,
-        tunnel: String?,
-        isInitiator: Bool,
-        remote: Endpoint,
-        cause: DownCause
-    )
+    /// An attempt to establish ended without success.
+    case attemptFailed(AttemptFailure)
     /// An IKE_SA is up but its CHILD_SA was refused.
     case childFailed(IKESASnapshot, tunnel: String?, cause: DownCause)
     /// An IKE_SA took over from another, with its CHILD_SAs.
@@ -159,6 +153,17 @@ public struct IKESASnapshot: Sendable {
     public var reauthAt: Instant?
     /// Its CHILD_SAs.
     public var children: [ChildSASnapshot]
+    /// CHILD_SAs that others have replaced and that are not deleted yet.
+    public var replacedChildren: [ChildSASnapshot] = []
+    /// Exchanges of ours that wait, by strongSwan's names for its tasks.
+    public var queuedTasks: [String] = []
+    /// Exchanges of ours that are under way.
+    public var activeTasks: [String] = []
+    /// Exchanges of the peer's that are being answered.
+    public var passiveTasks: [String] = []
+
+    /// Those that carry traffic and those that others have replaced.
+    public var allChildren: [ChildSASnapshot] { children + replacedChildren }
 
     /// Makes a snapshot.
     public init(

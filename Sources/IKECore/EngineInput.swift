@@ -49,6 +49,8 @@ public enum EngineInput: Sendable {
     case terminateChild(id: UInt32, cause: DownCause)
     /// Replace an IKE_SA by a new one now (RFC 7296 §2.18).
     case rekeyIKE(id: UInt32)
+    /// Make a new IKE_SA with a new proof of identity in place of an IKE_SA now, and delete the old one after that.
+    case reauthenticate(ikeID: UInt32)
     /// Replace a CHILD_SA by a new one now.
     case rekeyChild(id: UInt32)
     /// A CHILD_SA is near its volume or the end of its sequence numbers: replace it, and soon again if that fails.
@@ -87,6 +89,8 @@ public enum EngineOutput: Sendable {
     case remove(childID: UInt32)
     /// The outer path of a CHILD_SA changed.
     case move(childID: UInt32, path: OuterPath)
+    /// A message was sent or taken; nothing has to be done.
+    case message(MessageRecord)
     /// Something that is logged, shown and reported.
     case event(EngineEvent)
 }

@@ -6,16 +6,19 @@ public struct OutgoingMessage: Sendable {
     public let first: [UInt8]
     /// The other fragments in their order.
     public let rest: [[UInt8]]
-    /// What it says, if it can be cut anew (RFC 7383 §2.5.2).
-    public let source: IKEMessage?
+    /// What it says; it can be cut anew from this (RFC 7383 §2.5.2).
+    public let source: IKEMessage
+
+    /// It goes with DF and never in IP fragments: it measures the path.
+    public var forbidsFragmentation = false
 
     /// A message of one datagram.
-    public init(_ octets: [UInt8], source: IKEMessage? = nil) {
+    public init(_ octets: [UInt8], source: IKEMessage) {
         self.init(first: octets, rest: [], source: source)
     }
 
     /// A message of one datagram or more.
-    public init(first: [UInt8], rest: [[UInt8]], source: IKEMessage?) {
+    public init(first: [UInt8], rest: [[UInt8]], source: IKEMessage) {
         self.first = first
         self.rest = rest
         self.source = source

@@ -24,6 +24,8 @@ struct EngineContext {
     var counters = IKECounters()
     /// Messages of the IKE_SA at hand that were sent and are not in `counters` yet.
     var sent: [IKECounter] = []
+    /// The IKE_SA at hand.
+    var subject: (id: UInt32, connection: String?)?
     /// IKE_SAs that changed since the last look, by number; nil for those that are gone.
     var changes: [UInt32: IKESPI?] = [:]
     /// Identities whose other IKE_SAs are obsolete since a peer said INITIAL_CONTACT.
@@ -90,23 +92,70 @@ struct EngineContext {
 
     mutating func emit(_ output: EngineOutput) { outputs.append(output) }
 
-    /// Sends a message for the first time; retransmissions are no more than an output.
-    mutating func send(_ datagram: IKEDatagram) {
-        if let counter = IKECounter(message: datagram.octets, isOutgoing: true) { sent.append(counter) }
-        emit(.transmit(datagram))
-    }
-
     /// Sends a message for the first time, in as many datagrams as it has.
     mutating func send(_ message: OutgoingMessage, from local: Endpoint, to remote: Endpoint) {
         if let counter = IKECounter(message: message.first, isOutgoing: true) { sent.append(counter) }
-        transmit(message, from: local, to: remote)
+        note(message, isRepeated: false, from: local, to: remote)
+        put(message, from: local, to: remote)
     }
 
-    /// Sends a message, maybe again.
+    /// Sends a message again.
     mutating func transmit(_ message: OutgoingMessage, from local: Endpoint, to remote: Endpoint) {
+        note(message, isRepeated: true, from: local, to: remote)
+        put(message, from: local, to: remote)
+    }
+
+    private mutating func put(_ message: OutgoingMessage, from local: Endpoint, to remote: Endpoint) {
         for octets in message.datagrams {
-            emit(.transmit(IKEDatagram(octets: octets, local: local, remote: remote)))
+            emit(
+                .transmit(
+                    IKEDatagram(
+                        octets: octets,
+                        local: local,
+                        remote: remote,
+                        forbidsFragmentation: message.forbidsFragmentation
+                    )
+                )
+            )
         }
+    }
+
+    private mutating func note(
+        _ message: OutgoingMessage,
+        isRepeated: Bool,
+        from local: Endpoint,
+        to remote: Endpoint
+    ) {
+        var record = MessageRecord(
+            ikeID: subject?.id,
+            connection: subject?.connection,
+            isOutgoing: true,
+            local: local,
+            remote: remote,
+            header: message.source.header,
+            payloads: message.source.payloads,
+            datagrams: message.datagrams
+        )
+        record.isRepeated = isRepeated
+        emit(.message(record))
+    }
+
+    /// Tells of a message from the peer that was read.
+    mutating func took(_ payloads: [Payload], _ header: IKEHeader, _ datagram: IKEDatagram) {
+        emit(
+            .message(
+                MessageRecord(
+                    ikeID: subject?.id,
+                    connection: subject?.connection,
+                    isOutgoing: false,
+                    local: datagram.local,
+                    remote: datagram.remote,
+                    header: header,
+                    payloads: payloads,
+                    datagrams: [datagram.octets]
+                )
+            )
+        )
     }
 
     mutating func report(_ event: EngineEvent) {

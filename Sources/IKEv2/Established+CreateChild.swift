@@ -16,6 +16,15 @@ struct PendingAnswer {
     }
 
     let subject: Subject
+
+    /// What strongSwan calls its task for the same.
+    var listedName: String {
+        switch subject {
+        case .child(_, let rekeyed): rekeyed == nil ? "CHILD_CREATE" : "CHILD_REKEY"
+        case .ike: "IKE_REKEY"
+        }
+    }
+
     /// The request at hand.
     var datagram: IKEDatagram
     var messageID: UInt32

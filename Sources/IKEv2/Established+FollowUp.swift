@@ -74,11 +74,16 @@ extension Established {
         if let lost = exchange.lostRival {
             context.report(.childDown(snapshot(common), lost, cause: closing ?? .peerDeleted))
         }
-        if let closing, case .createChild(let name) = exchange.task {
-            context.report(.childFailed(snapshot(common), tunnel: name, cause: closing))
+        if case .createChild(let name) = exchange.task {
+            if let closing {
+                context.report(.childFailed(snapshot(common), tunnel: name, cause: closing))
+            } else if !owedTunnels.contains(name) {
+                owedTunnels.append(name)
+            }
         }
         if let rival = exchange.rival {
             handOver(to: rival.spi, common, &context)
+            guard closing == nil else { return sendNext(common, &context) }
             abandonedAt = context.now.advanced(by: Self.abandonment)
             return .stay
         }
@@ -182,6 +187,15 @@ extension Established {
             default: false
             }
         return crosses ? Collisions.lowest((initiator: awaited.initiatorNonce, responder: nonce)) : nil
+    }
+
+    /// The peer does not complete what ours gave way for: whoever asked for the tunnel hears of it.
+    mutating func reportOwed(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext) {
+        let names = owedTunnels
+        owedTunnels = []
+        for name in names where current(of: name) == nil {
+            context.report(.childFailed(snapshot(common), tunnel: name, cause: cause))
+        }
     }
 
     /// Gives back what an exchange of the peer had reserved; if it goes on it gets STATE_NOT_FOUND.

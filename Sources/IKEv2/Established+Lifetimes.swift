@@ -62,6 +62,8 @@ extension Established {
         if let abandonedAt, abandonedAt <= context.now { return abandon(common, &context) }
         if let awaited = awaitedFollowUp?.followUp, awaited.expiresAt <= context.now {
             forgetFollowUp(&context)
+            let hint = "it began to make the same and did not go on"
+            reportOwed(.peerRefused(.temporaryFailure, hint: hint), common, &context)
             if case .close = sendNext(common, &context) { return .close }
         }
         if let endsAt, endsAt <= context.now {
@@ -98,6 +100,12 @@ extension Established {
     }
 
     private var reauthenticationDue: Instant? { isWorking ? reauthAt : nil }
+
+    /// Makes a new IKE_SA due, unless one is being made.
+    mutating func reauthenticate(at now: Instant) {
+        guard isWorking, !isReauthenticating else { return }
+        reauthAt = now
+    }
 
     /// How long a new IKE_SA that shall take over may take before another one is tried.
     private static let reauthenticationPatience = Duration.seconds(60)

@@ -14,7 +14,7 @@ extension Established {
         _ context: inout EngineContext
     ) -> Transition {
         guard case .encrypted(let content) = message.content else {
-            return handleClear(message, common, &context)
+            return handleClear(message, datagram, common, &context)
         }
         let header = message.header
         if header.isResponse {
@@ -25,7 +25,7 @@ extension Established {
                 return .stay
             }
         } else if header.messageID != expectedRequestID {
-            return handleOutOfWindow(header, content, datagram, &context)
+            return handleOutOfWindow(header, content, datagram, common, &context)
         }
         // Until the collision that made it is settled, only its deletion concerns this IKE_SA; the peer asks again.
         if awaitsHandover, header.exchange != .informational {
@@ -46,6 +46,7 @@ extension Established {
                 return handleMalformed(header, datagram, common, &context)
             }
         }
+        context.took(payloads, header, datagram)
         if awaitsHandover, !payloads.deletesIKE {
             context.count(.unexpected)
             return .stay
@@ -63,6 +64,7 @@ extension Established {
     /// A message in clear proves nothing; an INVALID_IKE_SPI is a reason to ask whether the peer lives.
     private mutating func handleClear(
         _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
@@ -72,6 +74,7 @@ extension Established {
             context.count(.unexpected)
             return .stay
         }
+        context.took(payloads, message.header, datagram)
         // Nothing authentic says so, but a peer that restarted cannot say more: it is asked a few times more, and soon.
         if isKnownToPeer, var request = active?.request, message.header.messageID == request.messageID {
             request.hasten(at: context.now)
@@ -86,6 +89,7 @@ extension Established {
         _ header: IKEHeader,
         _ content: EncryptedContent,
         _ datagram: IKEDatagram,
+        _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
         guard header.messageID == expectedRequestID &- 1, let cached,
@@ -94,7 +98,11 @@ extension Established {
             context.count(.messageID)
             return .stay
         }
-        context.transmit(cached.message, from: datagram.local, to: datagram.remote)
+        context.transmit(
+            cached.message,
+            from: replySource(datagram, common, context),
+            to: datagram.remote
+        )
         return .stay
     }
 

@@ -18,13 +18,28 @@ extension Established {
         guard mobility != nil, local.bitWidth == common.remote.address.bitWidth else { return .stay }
         common.local.address = local
         // One that ends needs the path for its last words alone.
-        guard closing == nil, successor == nil else {
+        guard closing == nil, active?.task != .deleteIKE else {
             resend(common, &context)
             return .stay
         }
-        changePath(common, &context)
+        if successor == nil { changePath(common, &context) }
         resend(common, &context)
+        // One that was replaced tells it too: the peer perhaps knows no other yet, and asks at the old address.
         return tellAddresses(common, &context)
+    }
+
+    /// What was not told yet is told by an IKE_SA that is replaced, too: the peer may not know the new one.
+    var unsentUpdates: Deque<OwnExchange.Task> {
+        Deque(waiting.filter { $0 == .updateAddresses || $0 == .announceAddresses })
+    }
+
+    /// From where a response goes: from where the request came to, if that is still an address of ours.
+    func replySource(_ datagram: IKEDatagram, _ common: SACommon, _ context: EngineContext) -> Endpoint {
+        guard mobility != nil, !context.localAddresses.isEmpty,
+            !context.localAddresses.contains(datagram.local.address),
+            common.local.address.bitWidth == datagram.remote.address.bitWidth
+        else { return datagram.local }
+        return common.local
     }
 
     /// What waits for an answer goes by the new path at once; it had no chance on the old one.
@@ -34,7 +49,7 @@ extension Established {
         active?.phase = .requested(request)
         context.transmit(request.message, from: common.local, to: common.remote)
         if let probe = active?.probe {
-            context.transmit(OutgoingMessage(probe), from: common.local, to: common.remote)
+            context.transmit(probe, from: common.local, to: common.remote)
         }
     }
 

@@ -20,7 +20,7 @@ extension Established {
         _ header: IKEHeader,
         _ common: SACommon,
         _ context: inout EngineContext
-    ) -> [UInt8]? {
+    ) -> OutgoingMessage? {
         let marker = common.local.port == context.configuration.natTraversalPort ? 4 : 0
         let outside = (common.remote.address.bitWidth == 128 ? 40 : 20) + 8 + marker
         let wanted = min(octets, 9_000) - outside
@@ -46,7 +46,13 @@ extension Established {
             message = longer
             break
         }
-        return message
+        return message.map { octets in
+            let notify = NotifyPayload(Self.paddingNotification)
+            let source = IKEMessage(header: header, payloads: [.notify(notify)])
+            var probe = OutgoingMessage(octets, source: source)
+            probe.forbidsFragmentation = true
+            return probe
+        }
     }
 
     /// A probe that does not arrive must not end the IKE_SA: an empty message takes its message ID.
@@ -72,8 +78,11 @@ extension Established {
             at: context.now
         )
         active = OwnExchange(task: .livenessCheck, phase: .requested(again))
-        active?.probe = request.message.first
-        context.transmit(request.message, from: common.local, to: common.remote)
+        // Whole or in parts, so that it arrives.
+        var probe = request.message
+        probe.forbidsFragmentation = false
+        active?.probe = probe
+        context.transmit(probe, from: common.local, to: common.remote)
         lastOutbound = context.now
         context.transmit(message, from: common.local, to: common.remote)
         return .stay

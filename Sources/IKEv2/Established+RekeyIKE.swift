@@ -150,6 +150,8 @@ extension Established {
         if let rival = exchange.rival {
             handOver(to: rival.spi, common, &context)
             if isDeletedByPeer { return linger(.peerDeleted, common, &context) }
+            // Ours to delete: what was to be replaced is not wanted any more.
+            guard closing == nil else { return sendNext(common, &context) }
             abandonedAt = context.now.advanced(by: Self.abandonment)
             return .stay
         }
@@ -224,18 +226,26 @@ extension Established {
         successor = spi
         rekeyAt = nil
         putBackUnsent(&context)
+        // The one that takes over is asked anew.
+        for name in owedTunnels where current(of: name) == nil {
+            waiting.append(.createChild(tunnel: name))
+        }
+        owedTunnels = []
+        // The CHILD_SAs go where the peer says that it is once it has answered from there, to whichever IKE_SA.
+        if active?.task == .checkPath, !waiting.contains(.checkPath) { waiting.prepend(.checkPath) }
         let inheritance = Inheritance(
             children: children,
             retired: retired,
             closingChildren: closingChildren,
             waiting: waiting.filter { $0 != .rekeyIKE && $0 != .livenessCheck },
             predecessor: snapshot(common),
+            earlier: predecessors,
             cause: cause
         )
         children = []
         retired = []
         closingChildren = [:]
-        waiting = []
+        waiting = unsentUpdates
         context.handovers.append(.inherit(spi, inheritance))
     }
 
@@ -246,7 +256,9 @@ extension Established {
         _ context: inout EngineContext
     ) -> Transition {
         awaitsHandover = false
-        predecessor = inheritance.localSPI
+        predecessors = ([inheritance.localSPI].compactMap { $0 } + inheritance.earlier).prefix(
+            Self.maximumPredecessors
+        ).map { $0 }
         children = inheritance.children
         retired = inheritance.retired
         closingChildren = inheritance.closingChildren
@@ -273,6 +285,8 @@ struct Inheritance {
     let closingChildren: [SPI: SPI]
     let waiting: Deque<OwnExchange.Task>
     let predecessor: IKESASnapshot
+    /// What that one took over from.
+    let earlier: [IKESPI]
     /// What goes down with it if there is nobody to take over.
     let cause: DownCause
 

@@ -88,7 +88,7 @@ extension Established {
         let header = common.header(task.exchange, messageID: nextRequestID, isResponse: false)
         let sealed: OutgoingMessage?
         if case .probePath(let octets) = task {
-            sealed = sealProbe(octets, header, common, &context).map { OutgoingMessage($0) }
+            sealed = sealProbe(octets, header, common, &context)
         } else {
             sealed = channel.seal(payloads, header: header, entropy: &context.entropy)
         }
@@ -104,13 +104,7 @@ extension Established {
         active = OwnExchange(task: task, phase: .requested(request), offer: offer)
         nextRequestID += 1
         lastOutbound = context.now
-        if case .probePath = task {
-            var datagram = common.datagram(message.first)
-            datagram.forbidsFragmentation = true
-            context.send(datagram)
-        } else {
-            context.send(message, from: common.local, to: common.remote)
-        }
+        context.send(message, from: common.local, to: common.remote)
         return .stay
     }
 
@@ -136,18 +130,13 @@ extension Established {
             if case .probePath(let octets) = exchange.task, request.attempts > Self.probeAttempts {
                 return replaceProbe(octets, request, common, &context)
             }
-            if case .probePath = exchange.task {
-                var datagram = common.datagram(request.message.first)
-                datagram.forbidsFragmentation = true
-                context.emit(.transmit(datagram))
-            } else {
-                channel.shrink(&request, &context)
-                context.transmit(request.message, from: common.local, to: common.remote)
-                if let probe = exchange.probe {
-                    context.transmit(OutgoingMessage(probe), from: common.local, to: common.remote)
-                }
-                probeOtherPaths(request, common, &context)
+            let isProbe = if case .probePath = exchange.task { true } else { false }
+            if !isProbe { channel.shrink(&request, &context) }
+            context.transmit(request.message, from: common.local, to: common.remote)
+            if let probe = exchange.probe {
+                context.transmit(probe, from: common.local, to: common.remote)
             }
+            if !isProbe { probeOtherPaths(request, common, &context) }
             active?.phase = .requested(request)
             lastOutbound = context.now
             return .stay
@@ -164,6 +153,7 @@ extension Established {
         putBackUnsent(&context)
         if let rival { handOver(to: rival.spi, common, &context) }
         abandonWaiting(cause, common, &context)
+        reportOwed(cause, common, &context)
         removeAllChildren(cause, common, &context)
         return enqueue(.deleteIKE, common, &context)
     }

@@ -46,6 +46,8 @@ struct Established {
     var pendingAnswer: PendingAnswer?
     /// The peer's CREATE_CHILD_SA that was answered and takes further key exchanges.
     var awaitedFollowUp: PendingAnswer?
+    /// Tunnels that ours gave way for, because the peer was making the same.
+    var owedTunnels: [String] = []
     /// Why this IKE_SA is being deleted by us.
     var closing: DownCause?
 
@@ -54,8 +56,8 @@ struct Established {
 
     /// The IKE_SA that has taken over from this one.
     var successor: IKESPI?
-    /// The IKE_SA that this one took over from.
-    var predecessor: IKESPI?
+    /// The IKE_SAs that this one took over from, the last one first: more than one while deletions take their time.
+    var predecessors: [IKESPI] = []
     /// True between the exchange that made this IKE_SA and the moment it takes over: a collision may decide
     /// otherwise.
     var awaitsHandover = false
@@ -85,6 +87,8 @@ struct Established {
     var nextInvalidSPI: Instant = .zero
 
     static let maximumWaiting = 64
+    /// More rekeys than can follow each other before the first one's deletion is given up.
+    static let maximumPredecessors = 8
     /// How long what the peer has to delete is waited for.
     static let abandonment = Duration.seconds(60)
 
@@ -136,7 +140,19 @@ struct Established {
         snapshot.rekeyAt = closing == nil ? rekeyAt : nil
         snapshot.expiresAt = expiresAt
         snapshot.reauthAt = closing == nil ? reauthAt : nil
-        snapshot.children = children.filter { $0.isCurrent }.map { $0.snapshot }
+        snapshot.children = children.filter { $0.isCurrent }.map { child in
+            var listed = child.snapshot
+            if active?.task == .rekeyChild(id: child.id) { listed.state = .rekeying }
+            return listed
+        }
+        snapshot.replacedChildren = children.filter { !$0.isCurrent }.map { child in
+            var listed = child.snapshot
+            listed.state = child.role == .deleting ? .deleting : .rekeyed
+            return listed
+        }
+        snapshot.queuedTasks = waiting.map { $0.listedName }
+        if let active { snapshot.activeTasks = [active.task.listedName] }
+        if let pendingAnswer { snapshot.passiveTasks = [pendingAnswer.listedName] }
         return snapshot
     }
 
@@ -174,7 +190,7 @@ struct Established {
         }
         cached = CachedResponse(to: datagram.octets, message)
         lastOutbound = context.now
-        context.send(message, from: datagram.local, to: datagram.remote)
+        context.send(message, from: replySource(datagram, common, context), to: datagram.remote)
         return .move(.established(self))
     }
 
@@ -186,6 +202,7 @@ struct Established {
         pendingAnswer = nil
         forgetFollowUp(&context)
         abandonExchanges(cause, common, &context)
+        reportOwed(cause, common, &context)
         removeAllChildren(cause, common, &context)
         // One that was replaced, or never took over, goes without a word: its traffic is elsewhere.
         if successor == nil, !awaitsHandover, !isSilent {

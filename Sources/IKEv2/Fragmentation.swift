@@ -64,7 +64,7 @@ extension SecureChannel {
         let message = IKEMessage(header: header, payloads: payloads)
         if let cut = fragments(of: message, &entropy) { return cut }
         guard let octets = sealWhole(payloads, header: header, entropy: &entropy) else { return nil }
-        return OutgoingMessage(octets, source: fragmentation == nil ? nil : message)
+        return OutgoingMessage(octets, source: message)
     }
 
     /// The message in fragments; nil if it fits into one datagram.
@@ -89,9 +89,9 @@ extension SecureChannel {
     /// A request that was repeated in vain may be too long for the path: the same goes in smaller fragments, and more of
     /// them, from now on.
     mutating func shrink(_ request: inout OutstandingRequest, _ context: inout EngineContext) {
-        guard request.attempts > Self.patience, let source = request.message.source else { return }
+        guard request.attempts > Self.patience else { return }
         let before = request.message
-        guard fragmentation?.shrink() == true, let smaller = fragments(of: source, &context.entropy),
+        guard fragmentation?.shrink() == true, let smaller = fragments(of: before.source, &context.entropy),
             smaller.rest.count > before.rest.count
         else { return }
         request.replace(by: smaller, at: context.now)

@@ -115,7 +115,7 @@ struct IKESA {
             transition = inner.handle(message, datagram, &common, &context)
             state = .initiatorAwaitingInit(inner)
         case .initiatorIntermediate(var inner):
-            transition = inner.handle(message, common, &context)
+            transition = inner.handle(message, datagram, common, &context)
             state = .initiatorIntermediate(inner)
         case .initiatorAwaitingAuth(var inner):
             transition = inner.handle(message, datagram, &common, &context)

@@ -24,11 +24,13 @@ extension IKEv2Engine {
                 found == nil ? "not configured" : "more than \(context.configuration.maximumSAs) IKE_SAs"
             context.report(
                 .attemptFailed(
-                    connection: name,
-                    tunnel: tunnelName,
-                    isInitiator: true,
-                    remote: remote,
-                    cause: .noConnection(reason)
+                    AttemptFailure(
+                        connection: name,
+                        tunnel: tunnelName,
+                        isInitiator: true,
+                        remote: remote,
+                        cause: .noConnection(reason)
+                    )
                 )
             )
             return
@@ -139,6 +141,11 @@ extension IKEv2Engine {
         case .rekeyIKE(let id):
             updateEstablished(id) { state, common, context in
                 state.plan(.rekeyIKE, common, &context) ?? .stay
+            }
+        case .reauthenticate(let id):
+            updateEstablished(id) { state, _, context in
+                state.reauthenticate(at: context.now)
+                return .stay
             }
         case .rekeyChild(let id):
             updateOwner(ofChild: id) { state, common, context in

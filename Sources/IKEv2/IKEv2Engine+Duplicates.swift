@@ -127,15 +127,23 @@ extension IKEv2Engine {
                 continue
             }
             guard !missing || duplicate.isForced else {
-                // Its tunnels may still be coming up; if they do not, and it has all of the other one's, it stays.
+                // Its tunnels may still be coming up; if they do not, and it has all of the other one's, it stays. Of two
+                // that each have what the other lacks, the nonces decide, whatever was thought before: both ends agree.
+                let isTurned = !extra || kept.lowestNonce.lexicographicallyPrecedes(lost.lowestNonce)
+                let goes = isTurned ? winner : loser
                 duplicates.append(
                     Duplicate(
-                        loser: extra ? duplicate.loser : duplicate.winner,
-                        winner: extra ? duplicate.winner : duplicate.loser,
-                        dueAt: context.now.advanced(by: Self.grace(extra ? loser : winner))
+                        loser: isTurned ? duplicate.winner : duplicate.loser,
+                        winner: isTurned ? duplicate.loser : duplicate.winner,
+                        dueAt: context.now.advanced(by: Self.grace(goes))
                     )
                 )
-                if extra, loser.common.isInitiator { complete(duplicate.winner, kept, with: lost) }
+                guard extra, goes.common.isInitiator else { continue }
+                if isTurned {
+                    complete(duplicate.loser, lost, with: kept)
+                } else {
+                    complete(duplicate.winner, kept, with: lost)
+                }
                 continue
             }
             update(duplicate.loser) { sa, context in

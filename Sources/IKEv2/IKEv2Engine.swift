@@ -98,7 +98,8 @@ public struct IKEv2Engine {
             updateOwner(ofChild: id) { state, common, context in
                 state.terminateChild(id, cause, common, &context)
             }
-        case .rekeyIKE, .rekeyChild, .childNearLimit, .checkLiveness, .probePath, .firstInbound, .unknownESP:
+        case .rekeyIKE, .reauthenticate, .rekeyChild, .childNearLimit, .checkLiveness, .probePath,
+            .firstInbound, .unknownESP:
             maintain(input)
         case .setPolicies(let connections):
             let policies = PolicyTable(connections)
@@ -248,6 +249,7 @@ public struct IKEv2Engine {
             break
         }
         countReceived(datagram, of: nil)
+        context.took(payloads, header, datagram)
         judge(payloads, message, datagram)
     }
 
@@ -268,11 +270,13 @@ public struct IKEv2Engine {
         guard let cause else { return }
         context.report(
             .attemptFailed(
-                connection: nil,
-                tunnel: nil,
-                isInitiator: false,
-                remote: datagram.remote,
-                cause: cause
+                AttemptFailure(
+                    connection: nil,
+                    tunnel: nil,
+                    isInitiator: false,
+                    remote: datagram.remote,
+                    cause: cause
+                )
             )
         )
     }
@@ -315,8 +319,9 @@ public struct IKEv2Engine {
     }
 
     private mutating func send(_ payloads: [Payload], header: IKEHeader, to datagram: IKEDatagram) {
-        guard let octets = try? IKEMessage(header: header, payloads: payloads).encoded() else { return }
-        context.send(IKEDatagram(octets: octets, local: datagram.local, remote: datagram.remote))
+        let message = IKEMessage(header: header, payloads: payloads)
+        guard let octets = try? message.encoded() else { return }
+        context.send(OutgoingMessage(octets, source: message), from: datagram.local, to: datagram.remote)
         context.settleCounters(of: nil)
     }
 
@@ -329,7 +334,9 @@ public struct IKEv2Engine {
         let before = Self.establishedName(sa)
         let name = sa.connectionName
         let path = (sa.common.local, sa.common.remote)
+        context.subject = (sa.common.id, name)
         let lives = body(&sa, &context)
+        context.subject = nil
         let after = lives ? Self.establishedName(sa) : nil
         if before != after {
             if let before { context.establishedCounts[before, default: 1] -= 1 }
@@ -343,19 +350,21 @@ public struct IKEv2Engine {
         context.changes[sa.common.id] = .some(lives ? spi : nil)
         context.settleCounters(of: lives ? sa.connectionName ?? name : name)
         deadlines.set(lives ? sa.deadline : nil, for: spi)
-        if lives, path != (sa.common.local, sa.common.remote) { takeAlongPredecessor(of: sa) }
+        if lives, path != (sa.common.local, sa.common.remote) { takeAlongPredecessors(of: sa) }
         enterSuccessors()
         applyInitialContacts()
         applySupersessions()
     }
 
-    /// An IKE_SA moved: the one that it replaced, if that is still being deleted, goes on from there.
-    private mutating func takeAlongPredecessor(of sa: IKESA) {
-        guard case .established(let state) = sa.state, let spi = state.predecessor else { return }
-        update(spi) { old, context in
-            old.withEstablished(&context) { state, common, context in
-                if state.successor == sa.common.localSPI { state.follow(sa.common, &common, &context) }
-                return .stay
+    /// An IKE_SA moved: those that it replaced and that are still being deleted go on from there.
+    private mutating func takeAlongPredecessors(of sa: IKESA) {
+        guard case .established(let state) = sa.state else { return }
+        for spi in state.predecessors {
+            update(spi) { old, context in
+                old.withEstablished(&context) { state, common, context in
+                    if state.successor != nil { state.follow(sa.common, &common, &context) }
+                    return .stay
+                }
             }
         }
     }
@@ -394,6 +403,10 @@ public struct IKEv2Engine {
                     state.takePath(of: inheritance.predecessor, &common)
                     return state.inherit(inheritance, common, &context)
                 }
+            }
+            guard let old = inheritance.localSPI else { return }
+            update(old) { sa, context in
+                sa.withEstablished(&context) { state, common, context in state.sendNext(common, &context) }
             }
         case .redundant(let spi):
             update(spi) { sa, context in

@@ -59,11 +59,14 @@ struct InitiatorAttempt {
         for name in [tunnel.name] + context.takeFollowers(of: common.localSPI) {
             context.report(
                 .attemptFailed(
-                    connection: connection.name,
-                    tunnel: name,
-                    isInitiator: true,
-                    remote: common.remote,
-                    cause: cause
+                    AttemptFailure(
+                        ikeID: common.id,
+                        connection: connection.name,
+                        tunnel: name,
+                        isInitiator: true,
+                        remote: common.remote,
+                        cause: cause
+                    )
                 )
             )
         }

@@ -180,6 +180,7 @@ struct InitiatorAwaitingAuth {
                 return giveUp(.protocolError("its IKE_AUTH cannot be read: \(wire)"), common, &context)
             }
         }
+        context.took(payloads, message.header, datagram)
         guard payloads.authentication != nil else { return refused(payloads, common, &context) }
         switch verify(payloads, common) {
         case .failure(let cause):

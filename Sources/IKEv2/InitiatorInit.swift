@@ -63,14 +63,14 @@ struct InitiatorAwaitingInit {
             }
             payloads.append(.notify(attempt.redirectNotification))
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: false)
-            let octets = try IKEMessage(header: header, payloads: payloads).encoded()
+            let message = IKEMessage(header: header, payloads: payloads)
             let request = OutstandingRequest(
                 messageID: 0,
-                message: OutgoingMessage(octets),
+                message: OutgoingMessage(try message.encoded(), source: message),
                 policy: attempt.connection.retransmission,
                 at: context.now
             )
-            context.send(common.datagram(octets))
+            context.send(request.message, from: common.local, to: common.remote)
             context.report(
                 .progress(
                     connection: attempt.connection.name,
@@ -118,6 +118,7 @@ struct InitiatorAwaitingInit {
             context.count(.unexpected)
             return .stay
         }
+        context.took(payloads, message.header, datagram)
         if payloads.unsupportedCritical != nil {
             context.count(.criticalPayload)
             return .stay

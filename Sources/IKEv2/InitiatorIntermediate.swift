@@ -153,6 +153,7 @@ struct InitiatorIntermediate {
 
     mutating func handle(
         _ message: ReceivedMessage,
+        _ datagram: IKEDatagram,
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
@@ -177,6 +178,7 @@ struct InitiatorIntermediate {
                 return fail(.protocolError("its IKE_INTERMEDIATE cannot be read: \(wire)"), common, &context)
             }
         }
+        context.took(payloads, message.header, datagram)
         if let error = payloads.errorNotification {
             return fail(.peerRefused(error.type, hint: attempt.hint(for: error.type)), common, &context)
         }

@@ -55,6 +55,21 @@ struct OwnExchange {
             case .deleteChildren, .deleteIKE: "INFORMATIONAL (DELETE)"
             }
         }
+
+        /// What strongSwan calls its task for the same.
+        var listedName: String {
+            switch self {
+            case .livenessCheck, .invalidSPI: "IKE_DPD"
+            case .probePath: "IKE_PATH_PROBE"
+            case .redirect: "IKE_REDIRECT"
+            case .updateAddresses, .announceAddresses, .checkPath: "IKE_MOBIKE"
+            case .createChild: "CHILD_CREATE"
+            case .rekeyChild: "CHILD_REKEY"
+            case .rekeyIKE: "IKE_REKEY"
+            case .deleteChildren: "CHILD_DELETE"
+            case .deleteIKE: "IKE_DELETE"
+            }
+        }
     }
 
     /// How far it is.
@@ -118,7 +133,7 @@ struct OwnExchange {
     var phase: Phase
     var offer: Offer?
     /// The probe whose message ID an empty message has taken: the peer may have seen it.
-    var probe: [UInt8]?
+    var probe: OutgoingMessage?
     /// The IKE_SA that the peer made by a rekey that crossed ours.
     var rival: (spi: IKESPI, lowestNonce: [UInt8])?
     /// The CHILD_SA that the peer made by a request that crossed ours.

@@ -30,11 +30,14 @@ struct ResponderAwaitingAuth {
 
     func failure(_ cause: DownCause, _ connection: String?, _ common: SACommon) -> EngineEvent {
         .attemptFailed(
-            connection: connection,
-            tunnel: nil,
-            isInitiator: false,
-            remote: common.remote,
-            cause: cause
+            AttemptFailure(
+                ikeID: common.id,
+                connection: connection,
+                tunnel: nil,
+                isInitiator: false,
+                remote: common.remote,
+                cause: cause
+            )
         )
     }
 
@@ -60,6 +63,7 @@ struct ResponderAwaitingAuth {
         }
         do throws(EncryptedContent.OpenError) {
             let payloads = try channel.open(content)
+            context.took(payloads, message.header, datagram)
             common.local = datagram.local
             common.remote = datagram.remote
             return authenticate(payloads, datagram, common, &context)

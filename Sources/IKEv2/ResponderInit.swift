@@ -158,11 +158,14 @@ struct ResponderComputing {
             context.count(.malformed)
             context.report(
                 .attemptFailed(
-                    connection: nil,
-                    tunnel: nil,
-                    isInitiator: false,
-                    remote: common.remote,
-                    cause: .protocolError("its key exchange value was refused: \(error)")
+                    AttemptFailure(
+                        ikeID: common.id,
+                        connection: nil,
+                        tunnel: nil,
+                        isInitiator: false,
+                        remote: common.remote,
+                        cause: .protocolError("its key exchange value was refused: \(error)")
+                    )
                 )
             )
             return .close
@@ -205,9 +208,10 @@ struct ResponderComputing {
             }
             if fragmentation != nil { payloads.append(.notify(NotifyPayload(.fragmentationSupported))) }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
-            let octets = try IKEMessage(header: header, payloads: payloads).encoded()
+            let message = IKEMessage(header: header, payloads: payloads)
+            let response = OutgoingMessage(try message.encoded(), source: message)
             guard let initiatorSPI = IKESPI(common.remoteSPI),
-                let cached = CachedResponse(to: requestOctets, OutgoingMessage(octets))
+                let cached = CachedResponse(to: requestOctets, response)
             else { return .close }
             let keys = try IKEKeys(
                 suite: suite,
@@ -217,7 +221,7 @@ struct ResponderComputing {
                 initiatorSPI: initiatorSPI,
                 responderSPI: common.localSPI
             )
-            context.send(common.datagram(octets))
+            context.send(response, from: common.local, to: common.remote)
             var channel = SecureChannel(suite: suite, keys: keys, isInitiator: false)
             channel.fragmentation = fragmentation.map { Fragmentation($0, common, context.configuration) }
             let next = ResponderAwaitingAuth(

@@ -41,6 +41,7 @@ extension ResponderAwaitingAuth {
             context.count(error == .notAuthentic ? .notAuthentic : .malformed)
             return .stay
         }
+        context.took(opened.payloads, message.header, datagram)
         guard opened.payloads.unsupportedCritical == nil, let exchange = opened.payloads.keyExchange,
             exchange.group == group.rawValue, exchange.data.count == group.publicValueLength
         else {

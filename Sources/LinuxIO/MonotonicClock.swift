@@ -14,6 +14,12 @@ public enum MonotonicClock {
         Int64(read(CLOCK_REALTIME).tv_sec)
     }
 
+    /// Nanoseconds since 1970 by the wall clock, for captures.
+    public static func wallClockNanoseconds() -> UInt64 {
+        let time = read(CLOCK_REALTIME)
+        return UInt64(max(0, time.tv_sec)) &* 1_000_000_000 &+ UInt64(max(0, time.tv_nsec))
+    }
+
     /// Microseconds of CLOCK_MONOTONIC, which systemd compares with its own.
     static func monotonicMicroseconds() -> UInt64 {
         let time = read(CLOCK_MONOTONIC)

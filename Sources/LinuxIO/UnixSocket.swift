@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A system call on a unix socket that failed.
@@ -111,6 +112,47 @@ public final class UnixStream: Sendable {
         throw UnixSocketError("recv", code: code)
     }
 
+    /// As `read`, with the descriptor that the other end passed along, if it did (SCM_RIGHTS).
+    public func readWithDescriptor(upTo count: Int) throws(UnixSocketError) -> (
+        result: ReadResult, passed: FileDescriptorOwner?
+    ) {
+        guard count > 0 else { return (.wouldBlock, nil) }
+        var received = 0
+        var passed: Int32 = -1
+        let octets = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+            repeat {
+                received = unsafe clinux_unix_receive(fileDescriptor, buffer.baseAddress, count, &passed)
+            } while received == -Int(EINTR)
+            initialized = max(0, received)
+        }
+        let owner = passed < 0 ? nil : FileDescriptorOwner(owning: passed)
+        if received > 0 { return (.octets(octets), owner) }
+        if received == 0 { return (.endOfStream, owner) }
+        let code = Int32(truncatingIfNeeded: -received)
+        if code == EAGAIN || code == EWOULDBLOCK { return (.wouldBlock, owner) }
+        throw UnixSocketError("recvmsg", code: code)
+    }
+
+    /// Writes as `write` does, and passes a descriptor to the other end with the first octet (SCM_RIGHTS).
+    public func write(_ octets: [UInt8], passing descriptor: Int32) throws(UnixSocketError) -> Int {
+        guard !octets.isEmpty else { return 0 }
+        var sent = 0
+        unsafe octets.withUnsafeBytes { buffer in
+            repeat {
+                sent = unsafe clinux_unix_send_descriptor(
+                    fileDescriptor,
+                    buffer.baseAddress,
+                    buffer.count,
+                    descriptor
+                )
+            } while sent == -Int(EINTR)
+        }
+        if sent >= 0 { return sent }
+        let code = Int32(truncatingIfNeeded: -sent)
+        if code == EAGAIN || code == EWOULDBLOCK { return 0 }
+        throw UnixSocketError("sendmsg", code: code)
+    }
+
     /// Writes what the socket takes now of `octets` and returns how many; 0 when it takes none.
     public func write(_ octets: [UInt8]) throws(UnixSocketError) -> Int {
         guard !octets.isEmpty else { return 0 }
@@ -137,6 +179,15 @@ public final class UnixStream: Sendable {
         if count >= 0 { return count > 0 }
         if errno == EINTR { return false }
         throw UnixSocketError("poll", code: errno)
+    }
+
+    /// True once the other end has closed, or will send no more.
+    public var isHungUp: Bool {
+        // POLLRDHUP of <bits/poll.h>, which the C library's module does not export.
+        let remoteHangUp: Int16 = 0x2000
+        var entry = pollfd(fd: fileDescriptor, events: remoteHangUp, revents: 0)
+        guard unsafe poll(&entry, 1, 0) > 0 else { return false }
+        return entry.revents & (remoteHangUp | Int16(POLLHUP) | Int16(POLLERR)) != 0
     }
 
     /// The process at the other end.

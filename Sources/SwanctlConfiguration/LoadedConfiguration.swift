@@ -8,6 +8,8 @@ public struct LoadedConnection: Sendable {
     public let policy: ConnectionPolicy
     /// What `list-conns` tells of it.
     public let listing: ConnectionListing
+    /// What was said to load it, without its name.
+    let settings: ViciMessage
 }
 
 /// Everything that vici's load- commands brought: connections, secrets, keys, certificates, authorities, pools.
@@ -46,7 +48,23 @@ public struct LoadedConfiguration: Sendable {
     {
         var policy = connection.policy
         policy.sharedKeys = keyring
-        return LoadedConnection(policy: policy, listing: connection.listing)
+        return LoadedConnection(policy: policy, listing: connection.listing, settings: connection.settings)
+    }
+
+    /// The tunnels of a loaded connection that would be others, or none, once `message` is loaded: all of them if anything
+    /// but a tunnel changes.
+    public func changedTunnels(of name: String, by message: ViciMessage) -> [TunnelPolicy] {
+        guard let old = connectionTable[name] else { return [] }
+        guard let new = message.section(name), Self.common(new) == Self.common(old.settings) else {
+            return old.policy.tunnels
+        }
+        let (before, after) = (old.settings.section("children"), new.section("children"))
+        return old.policy.tunnels.filter { before?[$0.name] != after?[$0.name] }
+    }
+
+    /// What all tunnels of a connection share.
+    private static func common(_ settings: ViciMessage) -> ViciMessage {
+        ViciMessage(settings.elements.filter { $0.name != "children" })
     }
 
     /// Carries out `load-conn`: the message has one section, named as the connection.
@@ -63,7 +81,8 @@ public struct LoadedConfiguration: Sendable {
         secrets.settle()
         let connection = LoadedConnection(
             policy: ConnectionBuilder(options: options).policy(keyring),
-            listing: ConnectionListing(options)
+            listing: ConnectionListing(options),
+            settings: message.section(options.name) ?? ViciMessage()
         )
         connectionTable.set(options.name, connection)
     }

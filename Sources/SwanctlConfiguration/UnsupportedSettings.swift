@@ -69,8 +69,9 @@ struct UnsupportedSettings {
             if let value, !value.isZero { add("\(path).\(key)", value.description) }
         }
         if options.mediation == true { add("\(path).mediation", "yes") }
-        add("\(path).mediated_by", options.mediatedBy)
-        add("\(path).mediation_peer", options.mediationPeer)
+        for (key, name) in [("mediated_by", options.mediatedBy), ("mediation_peer", options.mediationPeer)] {
+            if let name, !name.isEmpty { add("\(path).\(key)", name) }
+        }
     }
 
     private mutating func addRound(_ round: AuthenticationOptions, isLocal: Bool, _ path: String) {

@@ -39,7 +39,7 @@ public struct GatewayStatus: Equatable, Sendable {
         /// The configured tunnels that no CHILD_SA carries.
         public var missingTunnels: [String] {
             let present = sas.flatMap { $0.section("child-sas")?.sections ?? [] }
-                .filter { ["INSTALLED", "REKEYING", "REKEYED"].contains($0.message.string("state") ?? "") }
+                .filter { ["INSTALLED", "REKEYING"].contains($0.message.string("state") ?? "") }
                 .compactMap { $0.message.string("name") }
             return tunnels.filter { !present.contains($0) }
         }

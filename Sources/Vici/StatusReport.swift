@@ -200,8 +200,15 @@ extension StatusReport {
             first =
                 "  " + label + String(repeating: " ", count: max(1, StatusReport.labelWidth - label.count))
         }
-        let rest = String(repeating: " ", count: label.isEmpty ? margin + 2 : margin)
-        var line = first
+        lines += StatusReport.wrapped(text, prefix: first, margin: label.isEmpty ? margin + 2 : margin)
+    }
+
+    /// `text` behind `prefix` in as many lines of 80 columns as it takes, the further ones indented to `margin`, or to the
+    /// end of the prefix.
+    static func wrapped(_ text: String, prefix: String, margin: Int? = nil) -> [String] {
+        var lines: [String] = []
+        let rest = String(repeating: " ", count: margin ?? prefix.count)
+        var line = prefix
         var isFresh = true
         let clean = StatusReport.printable(text)
         for word in clean.split(separator: " ", omittingEmptySubsequences: false) {
@@ -223,7 +230,7 @@ extension StatusReport {
             line += word
             isFresh = false
         }
-        lines.append(line)
+        return lines + [line]
     }
 
     /// `text` without what could steer a terminal: a peer chooses its identity.

@@ -32,6 +32,8 @@ public struct ViciFrameBuffer: Sendable {
     /// The next whole packet, or nil if more octets are needed.
     public mutating func next() throws(WireError) -> ViciPacket? {
         guard let (packet, length) = try peek() else { return nil }
+        // A packet may hold keys: nothing of it stays here.
+        for index in consumed..<consumed + length { octets[index] = 0 }
         consumed += length
         if consumed == octets.count {
             octets = []

@@ -28,8 +28,8 @@ struct Causeway: ParsableCommand {
             """,
         version: commandVersion,
         subcommands: [
-            Status.self, Up.self, Down.self, Rekey.self, Log.self, Monitor.self, Check.self, Reload.self,
-            Version.self,
+            Status.self, Explain.self, Up.self, Down.self, Rekey.self, Log.self, Monitor.self, Capture.self,
+            Check.self, Reload.self, Version.self,
         ]
     )
 }

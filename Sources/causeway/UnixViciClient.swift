@@ -47,6 +47,7 @@ final class UnixViciClient {
         _ message: ViciMessage = ViciMessage(),
         event: String? = nil,
         patience: Duration = UnixViciClient.patience,
+        passing descriptor: Int32? = nil,
         handle: (ViciMessage) -> Void = { _ in }
     ) throws(ViciClientError) -> ViciMessage {
         if let event {
@@ -55,7 +56,7 @@ final class UnixViciClient {
                 throw .refused("the daemon does not know the event \(event)")
             }
         }
-        try send { session throws(WireError) in try session.request(command, message) }
+        try send(passing: descriptor) { session throws(WireError) in try session.request(command, message) }
         guard case .response(let answer) = try receive(patience, { handle($1) }) else {
             throw .refused("the daemon does not know the command \(command)")
         }
@@ -121,6 +122,7 @@ final class UnixViciClient {
     }
 
     private func send(
+        passing descriptor: Int32? = nil,
         _ make: (inout ViciClientSession) throws(WireError) -> [UInt8]
     ) throws(ViciClientError) {
         var octets: [UInt8]
@@ -130,9 +132,15 @@ final class UnixViciClient {
             throw .refused("the request cannot be sent: \(error)")
         }
         let deadline = ContinuousClock.now + UnixViciClient.patience
+        var passed = descriptor
         do throws(UnixSocketError) {
             while !octets.isEmpty {
-                octets.removeFirst(try stream.write(octets))
+                let written =
+                    if let passed { try stream.write(octets, passing: passed) } else {
+                        try stream.write(octets)
+                    }
+                if written > 0 { passed = nil }
+                octets.removeFirst(written)
                 guard !octets.isEmpty else { break }
                 guard ContinuousClock.now < deadline else { throw UnixSocketError("send", code: 110) }
                 _ = try stream.wait(for: .write, milliseconds: 1000)

@@ -57,10 +57,19 @@ struct Rekey: ParsableCommand {
     @OptionGroup var target: Target
     @OptionGroup var form: OutputForm
 
+    @Flag(help: "Make a new IKE_SA with a new proof of identity, and delete the old one after that.")
+    var reauth = false
+
+    func validate() throws {
+        guard !reauth || target.tunnel == nil else {
+            throw ValidationError("--reauth is about a connection's IKE_SA, not about a tunnel.")
+        }
+    }
+
     func run() throws {
         try daemon.withDaemon { client in
             try form.report("rekey") { log in
-                try target.carryOut("rekey", tunnel: target.tunnel, client, log)
+                try target.carryOut("rekey", tunnel: target.tunnel, reauth: reauth, client, log)
             }
         }
     }
@@ -96,12 +105,14 @@ struct Target: ParsableArguments {
     func carryOut(
         _ command: String,
         tunnel: String?,
+        reauth: Bool = false,
         _ client: UnixViciClient,
         _ log: (String) -> Void
     ) throws {
         let message = ViciMessage {
             if let tunnel { $0.set("child", tunnel) }
             $0.set("ike", connection)
+            if reauth { $0.set("reauth", flag: true) }
             $0.set("timeout", UInt32(timeout) * 1000)
             $0.set("loglevel", 1)
         }

@@ -46,7 +46,9 @@ private final class TestClient {
 }
 
 @Suite(.timeLimit(.minutes(1))) struct ViciServerTests {
-    private static let commands: Set<String> = ["version", "list-sas", "flood", "forget", "large", "late"]
+    private static let commands: Set<String> = [
+        "version", "list-sas", "flood", "forget", "large", "late", "pass",
+    ]
     private static let events: Set<String> = ["list-sa", "log"]
 
     /// Runs `body` with a server in a directory of its own and the path of its socket.
@@ -67,6 +69,32 @@ private final class TestClient {
         try body(server, path)
     }
 
+    /// A descriptor that comes with a command is that command's, and no later one's.
+    @Test func aPassedDescriptorBelongsToItsCommand() throws {
+        try withServer { _, path in
+            let client = try TestClient(path)
+            let directory = FileManager.default.temporaryDirectory.path
+            let file = "\(directory)/passed-\(UInt32.random(in: 0...UInt32.max))"
+            #expect(FileManager.default.createFile(atPath: file, contents: nil))
+            defer { try? FileManager.default.removeItem(atPath: file) }
+            let handle = try #require(FileHandle(forWritingAtPath: file))
+            let octets = try ViciPacket.request(command: "pass", ViciMessage()).framed()
+            #expect(try client.stream.write(octets, passing: handle.fileDescriptor) == octets.count)
+            guard case .response(let answer) = try client.receive() else {
+                Issue.record("no answer")
+                return
+            }
+            #expect(answer.flag("passed") == true)
+            #expect(try String(contentsOfFile: file, encoding: .utf8) == "written by the daemon")
+            try client.send(.request(command: "pass", ViciMessage()))
+            guard case .response(let next) = try client.receive() else {
+                Issue.record("no answer")
+                return
+            }
+            #expect(next.flag("passed") == false)
+        }
+    }
+
     @Sendable private static func handle(_ request: ViciRequest) {
         let numbered: @Sendable (Int) -> ViciMessage? = { number in
             ViciMessage {
@@ -75,6 +103,9 @@ private final class TestClient {
             }
         }
         switch request.command {
+        case "pass":
+            let isWritten = request.descriptor?.writeAll(Array("written by the daemon".utf8)) ?? false
+            request.reply(ViciMessage { $0.set("passed", flag: isWritten) })
         case "list-sas":
             let count = request.message.number("count", as: Int.self) ?? 1
             request.streamAll(

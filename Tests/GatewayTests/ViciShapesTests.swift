@@ -114,11 +114,13 @@ import Vici
 
     @Test func alertsHaveStrongSwansNames() throws {
         let refused = EngineEvent.attemptFailed(
-            connection: "branch",
-            tunnel: "net",
-            isInitiator: true,
-            remote: Endpoint(try #require(IPAddress("192.0.2.9")), 500),
-            cause: .authenticationFailed("another key")
+            AttemptFailure(
+                connection: "branch",
+                tunnel: "net",
+                isInitiator: true,
+                remote: Endpoint(try #require(IPAddress("192.0.2.9")), 500),
+                cause: .authenticationFailed("another key")
+            )
         )
         let alert = try #require(ViciAlert(refused, at: .zero)).message
         #expect(alert.elements.map { $0.name } == ["type", "ike-sa", "cause"])

@@ -36,6 +36,7 @@ struct SimulatedGateway {
     var moved: [(childID: UInt32, remote: Endpoint)] = []
     var paths: [UInt32: OuterPath] = [:]
     var events: [EngineEvent] = []
+    var messages: [MessageRecord] = []
     var redirections: [Redirection] = []
     var keepalives: [Instant] = []
 
@@ -48,7 +49,7 @@ struct SimulatedGateway {
 
     /// Why attempts failed, in order.
     var failures: [DownCause] {
-        events.compactMap { if case .attemptFailed(_, _, _, _, let cause) = $0 { cause } else { nil } }
+        events.compactMap { if case .attemptFailed(let failure) = $0 { failure.cause } else { nil } }
     }
 
     var childFailures: [DownCause] {
@@ -166,6 +167,8 @@ struct EnginePair {
         switch output {
         case .transmit(let datagram):
             transmit(Sent(side: side, datagram: datagram, at: now))
+        case .message(let record):
+            gateways[side.rawValue].messages.append(record)
         case .keepalive:
             gateways[side.rawValue].keepalives.append(now)
         case .compute(let job):

@@ -150,9 +150,17 @@ import Testing
 
     @Test func outstandingRequestsGiveUpAfterTheirTries() {
         let policy = RetransmissionPolicy(initial: .seconds(1), base: 2, tries: 2, limit: .seconds(3))
+        let header = IKEHeader(
+            initiatorSPI: 1,
+            responderSPI: 2,
+            exchange: .informational,
+            isFromInitiator: true,
+            isResponse: false,
+            messageID: 1
+        )
         var request = OutstandingRequest(
             messageID: 1,
-            message: OutgoingMessage([]),
+            message: OutgoingMessage([], source: IKEMessage(header: header, payloads: [])),
             policy: policy,
             at: .zero
         )

@@ -40,7 +40,7 @@ struct LoneEngine {
             case .transmit(let datagram): replies.append(datagram.octets)
             case .compute(let job) where holdsJobs: heldJobs.append(job)
             case .compute(let job): engine.handle(.computed(job.run()), at: now)
-            case .keepalive, .redirect, .install, .useForSending, .remove, .move, .event: break
+            case .keepalive, .redirect, .install, .useForSending, .remove, .move, .message, .event: break
             }
         }
         return replies
@@ -65,7 +65,7 @@ struct LoneEngine {
     var removals: Int { outputs.filter { if case .remove = $0 { true } else { false } }.count }
     var failures: [DownCause] {
         outputs.compactMap {
-            if case .event(.attemptFailed(_, _, _, _, let cause)) = $0 { cause } else { nil }
+            if case .event(.attemptFailed(let failure)) = $0 { failure.cause } else { nil }
         }
     }
     var downs: [DownCause] {

@@ -52,6 +52,19 @@ import Testing
         #expect(pair[.initiator].failures.isEmpty && pair[.initiator].childFailures.isEmpty)
     }
 
+    /// On request, by either end, with or without a time of its own.
+    @Test(arguments: Side.allCases) func beginsWhenItIsAskedFor(side: Side) throws {
+        var pair = pair(["one"], by: side)
+        let old = try #require(pair[side].established.first)
+        pair.handle(.reauthenticate(ikeID: old.id), at: side)
+        // Twice is once.
+        pair.handle(.reauthenticate(ikeID: old.id), at: side)
+        pair.run(for: .seconds(20))
+        expectReplaced(pair, pair[.initiator].established.first.map { _ in old }, tunnels: 2)
+        #expect(pair[side].established.first?.id != old.id)
+        #expect(pair[side].installations.count == 4)
+    }
+
     /// Where the peer does not heed it, the responder begins itself.
     @Test(arguments: [false, true]) func theResponderMayBegin(peerAnywhere: Bool) {
         var pair = pair(by: .responder, peerAnywhere: peerAnywhere)

@@ -28,6 +28,24 @@ struct ConnectionTests {
         #expect(tunnel.persistence == none)
     }
 
+    /// What a start_action began ends with a definition that is not the same any more.
+    @Test func tellsWhichTunnelsALoadChanges() throws {
+        let before = try #require(
+            SwanctlFile(connectionText(child: "start_action = start")).connections.first
+        )
+        let other = try #require(SwanctlFile(connectionText(child: "start_action = trap")).connections.first)
+        let common = try #require(
+            SwanctlFile(connectionText("dpd_delay = 9s", child: "start_action = start")).connections.first
+        )
+        var configuration = LoadedConfiguration()
+        #expect(configuration.changedTunnels(of: "c", by: before).isEmpty)
+        try configuration.loadConnection(before)
+        #expect(configuration.changedTunnels(of: "c", by: before).isEmpty)
+        #expect(configuration.changedTunnels(of: "c", by: other).map { $0.name } == ["n"])
+        #expect(configuration.changedTunnels(of: "c", by: common).map { $0.name } == ["n"])
+        #expect(configuration.changedTunnels(of: "c", by: ViciMessage()).map { $0.name } == ["n"])
+    }
+
     @Test func settingsReachThePolicy() throws {
         let text = connectionText(
             """

@@ -77,6 +77,41 @@ struct RefusalTests {
         )
     }
 
+    /// All keys that swanctl.conf has for connections (strongSwan 6.0), each with its default: none is unknown.
+    @Test func everyKeyOfSwanctlConfIsKnown() {
+        let connection = [
+            "version = 0", "local_addrs = %any", "remote_addrs = %any", "local_port = 500",
+            "remote_port = 500",
+            "proposals = default", "vips =", "aggressive = no", "pull = yes", "dscp = 000000", "encap = no",
+            "mobike = yes", "dpd_delay = 0s", "dpd_timeout = 0s", "fragmentation = yes", "childless = allow",
+            "send_certreq = yes", "send_cert = ifasked", "ocsp = reply", "ppk_id =", "ppk_required = no",
+            "keyingtries = 1", "unique = no", "reauth_time = 0s", "rekey_time = 4h", "over_time = 24m",
+            "rand_time = 24m", "pools =", "if_id_in = 0", "if_id_out = 0", "mediation = no", "mediated_by =",
+            "mediation_peer =",
+        ]
+        for line in connection { #expect(outcome(connectionText(line)) == "loaded", "\(line)") }
+        let round = [
+            "round = 0", "certs =", "cacerts =", "pubkeys =", "id = %any", "groups =", "cert_policy =",
+            "revocation = relaxed",
+        ]
+        for line in round { #expect(outcome(connectionText(remote: line)) == "loaded", "\(line)") }
+        let child = [
+            "ah_proposals =", "esp_proposals = default", "sha256_96 = no", "local_ts = dynamic",
+            "remote_ts = dynamic", "rekey_time = 1h", "life_time = 66m", "rand_time = 6m", "rekey_bytes = 0",
+            "life_bytes = 0", "rand_bytes = 0", "rekey_packets = 0", "life_packets = 0", "rand_packets = 0",
+            "hostaccess = no", "mode = tunnel", "policies = yes", "policies_fwd_out = no",
+            "dpd_action = none",
+            "ipcomp = no", "inactivity = 0s", "reqid = 0", "priority = 0", "interface =", "mark_in = 0/0",
+            "mark_in_sa = no", "mark_out = 0/0", "set_mark_in = 0/0", "set_mark_out = 0/0", "if_id_in = 0",
+            "if_id_out = 0", "label_mode = system", "tfc_padding = 0", "replay_window = 32",
+            "hw_offload = no",
+            "copy_df = yes", "copy_ecn = yes", "copy_dscp = out", "start_action = none",
+            "close_action = none",
+            "per_cpu_sas = no",
+        ]
+        for line in child { #expect(outcome(connectionText(child: line)) == "loaded", "\(line)") }
+    }
+
     @Test func unknownKeysAreRefusedInCharonsWords() {
         let expected = "unknown option: foo, config discarded"
         #expect(outcome(connectionText("foo = 1")) == expected)

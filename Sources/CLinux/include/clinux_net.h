@@ -61,6 +61,12 @@ int clinux_raise_open_files(void);
 /* One datagram to an AF_UNIX address; a leading '@' means the abstract name space. */
 int clinux_unix_send(const char *path, const void *octets, size_t count);
 
+/* Receives from a stream socket. `passed` gets a descriptor that came along (SCM_RIGHTS), closed on exec, or -1; of
+ * several only the first is kept. */
+ssize_t clinux_unix_receive(int fd, void *octets, size_t capacity, int *passed);
+/* Sends octets and a descriptor with the first of them. */
+ssize_t clinux_unix_send_descriptor(int fd, const void *octets, size_t count, int passed);
+
 /* Runs `path` with `arguments` (NULL at the end), `input` on its standard input, an environment of
  * LC_ALL=C alone. Fills `output` with the start of what it writes (both streams). The result is the wait
  * status; -ETIMEDOUT when it was killed after `timeout_ms`. */

@@ -39,7 +39,7 @@ struct GatewayModel {
             case .keepalive(let local, let remote):
                 effects.append(.keepalive(local: local, remote: remote))
             // No side redirects here.
-            case .redirect: break
+            case .redirect, .message: break
             case .compute(let job): effects.append(.compute(job))
             case .install(let installation): dataPlane.install(installation)
             case .useForSending(let id): dataPlane.useForSending(id)

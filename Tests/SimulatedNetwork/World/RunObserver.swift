@@ -119,7 +119,7 @@ struct RunObserver {
         case .ikeMoved(let ike): return "\(name(ike)) moved to \(ike.remote)"
         case .childUp(let ike, let child): return "\(name(ike)) \(child.tunnel) \(spis(child)) up"
         case .childDown(let ike, let child, let cause): return "\(name(ike)) \(spis(child)) down: \(cause)"
-        case .attemptFailed(_, _, _, _, let cause): return "attempt failed: \(cause)"
+        case .attemptFailed(let failure): return "attempt failed: \(failure.cause)"
         case .childFailed(let ike, let tunnel, let cause):
             return "\(name(ike)) \(tunnel ?? "?") failed: \(cause)"
         case .ikeRekeyed(let old, let new): return "\(name(old)) rekeyed to \(name(new))"

@@ -272,6 +272,13 @@ struct Simulation {
     private mutating func move(_ side: Side) {
         network.moved.formSymmetricDifference([side])
         let address = network.address(of: side)
+        // As the control plane does when the network changed: attempts from the old address lead nowhere.
+        for ike in gateways[side.rawValue].model.engine.snapshots
+        where ike.state == .connecting && ike.isInitiator {
+            let cause = DownCause.localAddressGone(ike.local.address)
+            arrive(.terminateIKE(id: ike.id, cause: cause), at: side)
+        }
+        gateways[side.rawValue].networkChanged(at: instant(side))
         arrive(.localAddresses([address]), at: side)
         for ike in gateways[side.rawValue].model.engine.snapshots where ike.isMobile {
             arrive(.roam(ikeID: ike.id, local: address), at: side)

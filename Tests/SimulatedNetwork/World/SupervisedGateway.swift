@@ -65,6 +65,11 @@ final class SupervisedGateway {
         return effects
     }
 
+    /// It has another address: what failed from the old one is tried anew.
+    func networkChanged(at now: Instant) {
+        supervisor.tryNow(nil, forgetsFailures: true, at: now)
+    }
+
     /// Initiates what the supervisor finds due.
     func supervise(at now: Instant, local: IPAddress) -> [GatewayModel.Effect] {
         guard canWork else { return [] }
@@ -95,10 +100,11 @@ final class SupervisedGateway {
             case .childDown(let ike, let child, let cause):
                 supervisor.childDown(Self.key(ike, child.tunnel), id: child.id, cause: cause, at: now)
                 if isUseless(ike) { useless.append(ike.id) }
-            case .attemptFailed(let connection, let tunnel, let isInitiator, _, let cause):
-                guard let connection, let tunnel, isInitiator else { continue }
+            case .attemptFailed(let failure):
+                guard let connection = failure.connection, let tunnel = failure.tunnel, failure.isInitiator
+                else { continue }
                 let key = TunnelKey(connection: connection, tunnel: tunnel)
-                supervisor.attemptFailed(key, cause: cause, at: now)
+                supervisor.attemptFailed(key, cause: failure.cause, at: now)
             case .childFailed(let ike, let tunnel, let cause):
                 guard let tunnel,
                     let failures = supervisor.attemptFailed(Self.key(ike, tunnel), cause: cause, at: now)
