@@ -119,6 +119,71 @@ import Testing
         }
     }
 
+    private func moveAll(_ pair: inout EnginePair, _ mover: Side) throws {
+        try move(&pair, mover)
+        for ike in pair[mover].engine.snapshots where ike.state == .deleting {
+            pair.handle(.roam(ikeID: ike.id, local: try second[mover].unwrapped), at: mover)
+        }
+    }
+
+    /// Rekeys follow each other, or cross, so closely that the first one's deletion is under way when an end moves: whoever
+    /// does not know the newest IKE_SA yet hears of the move all the same.
+    @Test(
+        arguments: Side.allCases,
+        [[Side.initiator, .initiator], [.initiator, .responder], [.responder, .initiator]]
+    )
+    func whatTwoRekeysLeaveMovesToo(_ mover: Side, _ rekeyers: [Side]) throws {
+        for gap in [0, 12, 25] {
+            for wait in stride(from: 0, through: 60, by: 6) {
+                var pair = pair()
+                for rekeyer in rekeyers {
+                    let newest = pair[rekeyer].engine.snapshots.last { $0.state == .established }
+                    pair.handle(.rekeyIKE(id: newest?.id ?? 0), at: rekeyer)
+                    pair.run(for: .milliseconds(Int64(gap)))
+                }
+                pair.run(for: .milliseconds(Int64(wait)))
+                try moveAll(&pair, mover)
+                pair.run(for: .seconds(20))
+                expectMoved(pair, mover)
+                for end in Side.allCases {
+                    #expect(pair[end].engine.snapshots.count == 1, "gap \(gap) ms, move after \(wait) ms")
+                }
+            }
+        }
+    }
+
+    /// An IKE_SA is replaced before its peer has answered from where it moved to: the CHILD_SAs go there all the same.
+    @Test(arguments: Side.allCases, Side.allCases) func theCheckOfAPathOutlivesARekey(
+        _ mover: Side,
+        _ rekeyer: Side
+    ) throws {
+        for wait in stride(from: 0, through: 40, by: 4) {
+            var pair = pair()
+            try moveAll(&pair, mover)
+            pair.run(for: .milliseconds(Int64(wait)))
+            pair.handle(.rekeyIKE(id: id(pair, rekeyer)), at: rekeyer)
+            pair.run(for: .seconds(15))
+            expectMoved(pair, mover)
+            for end in Side.allCases { #expect(pair[end].engine.snapshots.count == 1, "after \(wait) ms") }
+        }
+    }
+
+    /// A request came to an address that is gone when its answer is ready: the answer goes from the new one.
+    @Test func answersGoFromWhereWeAre() throws {
+        var pair = pair()
+        pair.conditions.computeDelay = 20...20
+        pair.handle(.rekeyIKE(id: id(pair, .responder)), at: .responder)
+        pair.run(for: .milliseconds(32))
+        try moveAll(&pair, .initiator)
+        let moved = pair.now
+        pair.run(for: .seconds(2))
+        let answers = pair.sent.filter { sent in
+            sent.side == .initiator && sent.at > moved && sent.header?.isResponse == true
+        }
+        #expect(!answers.isEmpty)
+        #expect(answers.allSatisfy { $0.datagram.local.address == second[.initiator] })
+    }
+
     @Test func movesOverABadNetwork() throws {
         for seed in UInt64(0)..<60 {
             let side: Side = seed % 2 == 0 ? .initiator : .responder

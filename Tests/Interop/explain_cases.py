@@ -58,7 +58,7 @@ def explain(lab):
     # whom no connection fits is no connection's matter
     scene.b.specs = [scene.b.specs[0]]
     lab.run("b", "ip addr add 192.0.2.77/24 dev out0")
-    lab.call("b", ["python3", "-c", "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.77', 500)); "
+    lab.call("b", ["python3", "-c", "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.77', 5500)); "
                    f"s.sendto(bytes.fromhex('{stranger()}'), ('192.0.2.1', 500))"])
     told = wait_until(lambda: (t := a.cli("explain").stdout) and "192.0.2.77" in t and t, 5, 0.2)
     expect(told and "NO_PROPOSAL_CHOSEN" in told, f"a stranger's request is not told: {told!r}")

@@ -87,6 +87,18 @@ import Testing
         return fault
     }
 
+    /// Runs beyond those of everyday that did not end well once.
+    @Test(
+        arguments: [
+            16_798, 19_812, 22_730, 26_307, 27_343, 27_830, 30_090, 43_075, 56_005, 74_406, 83_299, 91_754,
+        ] as [UInt64]
+    )
+    func whatFailedOnceEndsWell(seed: UInt64) {
+        var simulation = Simulation(Scenario(seed: seed))
+        let fault = simulation.run()
+        #expect(fault == nil, "CAUSEWAY_SEED=\(seed)")
+    }
+
     @Test func equalSeedsGiveEqualRuns() {
         for seed in UInt64(0)..<20 {
             let runs = (0..<2).map { _ in
