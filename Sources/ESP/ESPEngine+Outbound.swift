@@ -24,6 +24,8 @@ public struct Protection: Hashable, Sendable {
     public let slot: Int
     /// Octets between the start of the ESP packet and the inner packet: SPI, sequence number and IV.
     public let headerLength: Int
+    /// Octets that the inner packet takes at least, with what hides its length.
+    public let paddedLength: Int
     /// True when it must pass although it may be larger than the path's MTU: the outer packet may be cut.
     public let mayBeCut: Bool
 }
@@ -101,14 +103,20 @@ extension ESPEngine {
         let mayBeCut = length > mtu
         if mayBeCut, let refusal = refuseLarge(header, length: length, slot: slot) { return refusal }
         return .protect(
-            Protection(slot: slot, headerLength: 8 + outbound[slot].ivLength, mayBeCut: mayBeCut)
+            Protection(
+                slot: slot,
+                headerLength: 8 + outbound[slot].ivLength,
+                paddedLength: outbound[slot].paddedLength,
+                mayBeCut: mayBeCut
+            )
         )
     }
 
     /// Frames the inner packet of `length` octets at `offset`, which has the header or is a piece of what has
     /// it, and adds it to the batch; the result is where its ESP packet ends, or nil when it was dropped.
     ///
-    /// The header is written before it and the trailer behind it: `headerLength` and `tailroom` octets.
+    /// The header is written before it and the trailer behind it: `headerLength` and `tailroom` octets, and those up to
+    /// `paddedLength`.
     public mutating func frame(
         _ header: PacketHeader,
         length total: Int,
@@ -130,9 +138,12 @@ extension ESPEngine {
         let start = offset - protection.headerLength
         arena.store32(outbound[slot].spi, at: start)
         arena.store32(UInt32(truncatingIfNeeded: outbound[slot].sequence), at: start + 4)
-        let padLength = -(total + 2) & outbound[slot].blockMask
+        // RFC 4303 §2.7: the receiver knows the packet's end by the packet's own length.
+        let padded = max(total, protection.paddedLength)
+        if padded > total { arena.zero(offset + total..<offset + padded) }
+        let padLength = -(padded + 2) & outbound[slot].blockMask
         // RFC 4303 §2.4: the pad octets count up from 1.
-        var end = offset + total
+        var end = offset + padded
         for value in 0..<padLength {
             arena.store8(UInt8(truncatingIfNeeded: value + 1), at: end)
             end += 1

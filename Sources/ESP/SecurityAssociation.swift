@@ -65,7 +65,12 @@ struct OutboundSA: Sendable {
     var isUDP: Bool
     /// What the path is believed to carry, and what of it is left for an inner packet.
     var pathMTU: Int
-    var innerMTU: Int
+    var innerMTU: Int {
+        didSet { paddedLength = padding.target(largest: innerMTU) }
+    }
+    /// Octets that inner packets are padded to.
+    private(set) var paddedLength: Int
+    private let padding: TrafficFlowPadding
     var packets: UInt64 = 0
     var octets: UInt64 = 0
     var last: Instant?
@@ -86,6 +91,8 @@ struct OutboundSA: Sendable {
         isUDP = description.path.encapsulation.isUDP
         self.pathMTU = pathMTU
         self.innerMTU = innerMTU
+        padding = description.padding
+        paddedLength = description.padding.target(largest: innerMTU)
     }
 }
 

@@ -5,7 +5,7 @@ import Policy
 /// Reads a connection's tunnels, or makes the one it has without any.
 struct TunnelReader {
     static let keys =
-        ["local", "remote", "esp-proposals", "start", "replay-window"]
+        ["local", "remote", "esp-proposals", "start", "replay-window", "tfc-padding"]
         + LifetimeReader.childKeys
 
     let connection: ConnectionReader
@@ -17,7 +17,7 @@ struct TunnelReader {
 
     func tunnels() -> [TunnelPolicy] {
         let (lifetime, volumes) = childLifetime([connection.reader])
-        let defaults = TunnelPolicy(
+        var defaults = TunnelPolicy(
             name: connection.name,
             local: context.gateway.networks.map { TrafficSelector($0) },
             remote: site?.site.networks.map { TrafficSelector($0) } ?? [],
@@ -30,6 +30,7 @@ struct TunnelReader {
             limit: volumes.hard,
             origin: context.origin(connection.reader.position)
         )
+        defaults.padding = padding(connection.reader) ?? .none
         guard let entry = connection.reader.entry("tunnels") else {
             checkNetworks(defaults)
             return [defaults]
@@ -52,6 +53,14 @@ struct TunnelReader {
 
     private func replayWindow(_ reader: MappingReader) -> Int? {
         reader.value("replay-window") { (text) throws(Refusal) in try ScalarText.integer(text, in: 32...8192)
+        }
+    }
+
+    private func padding(_ reader: MappingReader) -> TrafficFlowPadding? {
+        reader.value("tfc-padding") { (text) throws(Refusal) in
+            if text == "mtu" { return .mtu }
+            let octets = try ScalarText.integer(text, in: 0...65_535)
+            return octets == 0 ? .none : .octets(octets)
         }
     }
 
@@ -105,6 +114,7 @@ struct TunnelReader {
         checkFamilies(tunnel, entry.position, path)
         tunnel.proposals = connection.proposals("esp-proposals", .esp, in: reader) ?? tunnel.proposals
         tunnel.replayWindow = replayWindow(reader) ?? tunnel.replayWindow
+        tunnel.padding = padding(reader) ?? tunnel.padding
         if LifetimeReader.childKeys.contains(where: { reader.entry($0) != nil }) {
             let (lifetime, volumes) = childLifetime([reader, connection.reader])
             tunnel.lifetime = lifetime

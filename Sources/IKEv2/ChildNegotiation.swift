@@ -28,6 +28,8 @@ enum ChildNegotiation {
         let outboundSPI: SPI
         let localSelectors: [TrafficSelector]
         let remoteSelectors: [TrafficSelector]
+        /// The peer said nothing against padding behind inner packets (RFC 7296 §1.3.1).
+        let takesPadding: Bool
     }
 
     /// Checks what a responder made of our offers.
@@ -58,7 +60,8 @@ enum ChildNegotiation {
                 inboundSPI: inboundSPI,
                 outboundSPI: outbound,
                 localSelectors: mine,
-                remoteSelectors: theirs
+                remoteSelectors: theirs,
+                takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil
             )
         )
     }
@@ -113,7 +116,8 @@ enum ChildNegotiation {
                     inboundSPI: spi(),
                     outboundSPI: outbound,
                     localSelectors: local,
-                    remoteSelectors: remote
+                    remoteSelectors: remote,
+                    takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil
                 )
             )
         } catch {
@@ -227,7 +231,8 @@ enum ChildNegotiation {
             path: OuterPath(local: common.local, remote: common.remote, encapsulation: encapsulation),
             replayWindow: agreement.tunnel.replayWindow,
             softLimit: agreement.tunnel.rekeyVolume,
-            limit: agreement.tunnel.limit
+            limit: agreement.tunnel.limit,
+            padding: agreement.takesPadding ? agreement.tunnel.padding : .none
         )
         context.emit(
             .install(

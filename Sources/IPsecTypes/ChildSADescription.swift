@@ -118,6 +118,8 @@ public struct ChildSADescription: Sendable {
     public let softLimit: SAVolume
     /// Hard limits by volume.
     public let limit: SAVolume
+    /// How lengths of inner packets are hidden; none where the peer does not take it.
+    public let padding: TrafficFlowPadding
 
     /// Makes a description.
     public init(
@@ -135,7 +137,8 @@ public struct ChildSADescription: Sendable {
         path: OuterPath,
         replayWindow: Int,
         softLimit: SAVolume = SAVolume(),
-        limit: SAVolume
+        limit: SAVolume,
+        padding: TrafficFlowPadding = .none
     ) {
         self.id = id
         self.connection = connection
@@ -152,5 +155,6 @@ public struct ChildSADescription: Sendable {
         self.replayWindow = replayWindow
         self.softLimit = softLimit
         self.limit = limit
+        self.padding = padding
     }
 }

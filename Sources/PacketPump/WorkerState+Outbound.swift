@@ -97,7 +97,7 @@ extension WorkerState {
         _ protection: Protection,
         _ now: Instant
     ) {
-        makeRoom(length, now)
+        makeRoom(max(length, protection.paddedLength), now)
         let inner = cursor + protection.headerLength
         outgoing.copy(from: staging, Self.place..<Self.place + length, to: inner)
         // ESP packets lie without gaps, so that a run of them is one message.
@@ -147,7 +147,7 @@ extension WorkerState {
     ) {
         let payload = whole.payload(of: piece)
         let length = whole.headerLength + payload.count
-        makeRoom(length, now)
+        makeRoom(max(length, protection.paddedLength), now)
         let inner = cursor + protection.headerLength
         outgoing.copy(from: staging, Self.place..<Self.place + whole.headerLength, to: inner)
         let source = Self.place + payload.lowerBound..<Self.place + payload.upperBound

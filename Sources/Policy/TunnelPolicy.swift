@@ -15,6 +15,8 @@ public struct TunnelPolicy: Sendable {
     public var persistence: Persistence
     /// Bits of the anti-replay window.
     public var replayWindow: Int
+    /// How lengths of inner packets are hidden from whoever sees the outer ones.
+    public var padding = TrafficFlowPadding.none
     /// How long a CHILD_SA lives.
     public var lifetime: SALifetime
     /// Volume at which its replacement begins.
@@ -129,7 +131,7 @@ extension TunnelPolicy {
         name == other.name && localSelectors == other.localSelectors
             && remoteSelectors == other.remoteSelectors && proposals == other.proposals
             && persistence == other.persistence && updown == other.updown && priority == other.priority
-            && replayWindow == other.replayWindow && limit == other.limit
+            && replayWindow == other.replayWindow && padding == other.padding && limit == other.limit
             && lifetime == other.lifetime && rekeyVolume == other.rekeyVolume
     }
 }

@@ -87,7 +87,7 @@ struct ConnectionBuilder {
 
     private func tunnel(_ child: ChildOptions) -> TunnelPolicy {
         let volumes = Lifetimes.Volumes(child)
-        return TunnelPolicy(
+        var tunnel = TunnelPolicy(
             name: child.name,
             localSelectors: selectors(child.localSelectors),
             remoteSelectors: selectors(child.remoteSelectors),
@@ -106,6 +106,8 @@ struct ConnectionBuilder {
             priority: child.priority.flatMap { $0 == 0 ? nil : Int($0) },
             origin: Self.origin
         )
+        tunnel.padding = child.tfcPadding?.padding ?? .none
+        return tunnel
     }
 
     private func selectors(_ list: [SelectorOption]) -> [ConfiguredSelector] {

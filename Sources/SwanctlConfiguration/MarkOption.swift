@@ -1,3 +1,5 @@
+import IPsecTypes
+
 /// A Netfilter mark with its mask, or the number of an XFRM interface.
 enum MarkOption: Hashable {
     /// `value` or `value/mask`.
@@ -71,10 +73,12 @@ enum PaddingOption: Hashable {
         }
     }
 
-    var description: String {
+    /// What the data plane works by.
+    var padding: TrafficFlowPadding {
         switch self {
-        case .mtu: "mtu"
-        case .octets(let number): String(number)
+        case .mtu: .mtu
+        case .octets(0): .none
+        case .octets(let number): .octets(Int(number))
         }
     }
 }

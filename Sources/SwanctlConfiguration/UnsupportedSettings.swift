@@ -112,9 +112,6 @@ struct UnsupportedSettings {
         for case .unsupported(let text) in child.espProposals { add("\(path).esp_proposals", text) }
         if child.ipcomp == true { add("\(path).ipcomp", "yes") }
         if child.sha256With96 == true { add("\(path).sha256_96", "yes") }
-        if let padding = child.tfcPadding, padding != .octets(0) {
-            add("\(path).tfc_padding", padding.description)
-        }
         if let window = child.replayWindow, !ConnectionBuilder.replayWindows.contains(window) {
             add("\(path).replay_window", "\(window)")
         }

@@ -33,6 +33,28 @@ struct ESPEngineTests {
         #expect(a.droppedOnly() && b.droppedOnly())
     }
 
+    /// RFC 4303 §2.7: all packets up to a length look alike outside, and arrive as they were.
+    @Test(arguments: [TrafficFlowPadding.octets(1000), .octets(9000), .mtu])
+    func paddingHidesLengths(padding: TrafficFlowPadding) throws {
+        for transform in [CipherTransform.aesGCM16(keyBits: 128), .aesCBC(keyBits: 256, .hmacSHA256_128)] {
+            let a = try EngineHost(Fixture.description(isA: true, transform, padding: padding))
+            let b = try EngineHost(Fixture.description(isA: false, transform))
+            a.room = 1_700
+            let sizes = [0, 1, 20, 500, 900, 1_300]
+            let packets = try sizes.map { try Fixture.packet(payload: $0) }
+            let sealed = a.seal(packets)
+            #expect(b.open(sealed) == packets.map { Optional($0) })
+            let hidden = padding == .octets(1000) ? sealed.dropLast() : sealed[...]
+            #expect(Set(hidden.map { $0.count }).count == 1)
+            // Never more than the path carries: 20 octets of IP and 8 of UDP go before it.
+            #expect(sealed.allSatisfy { $0.count <= ESPEngine.defaultPathMTU - 28 })
+            #expect(a.engine.counters()[1]?.octetsOut == UInt64(packets.map(\.count).reduce(0, +)))
+            a.engine.setPathMTU(saID: 1, octets: 1_300)
+            let narrow = a.seal([packets[0]])
+            #expect(narrow[0].count <= 1_300 - 28 && b.open(narrow) == [packets[0]])
+        }
+    }
+
     @Test func replaysAreDroppedAlsoWithinOneBatch() throws {
         let a = try EngineHost(Fixture.description(isA: true))
         let b = try EngineHost(Fixture.description(isA: false))

@@ -47,7 +47,8 @@ enum Fixture {
         inboundSPI: UInt32? = nil,
         encapsulation: Encapsulation = .udp,
         outer: String = "192.0.2.1",
-        replayWindow: Int = 1024
+        replayWindow: Int = 1024,
+        padding: TrafficFlowPadding = .none
     ) throws -> ChildSADescription {
         let near = [try selector("10.1.0.0/16"), try selector("fd01::/64")]
         let far = [try selector("10.2.0.0/16"), try selector("fd02::/64")]
@@ -68,7 +69,8 @@ enum Fixture {
             path: OuterPath(local: end, remote: end, encapsulation: encapsulation),
             replayWindow: replayWindow,
             softLimit: softLimit,
-            limit: limit
+            limit: limit,
+            padding: padding
         )
     }
 
@@ -120,6 +122,8 @@ final class EngineHost {
     var engine: ESPEngine
     var arena = PacketArena(capacity: 1 << 20)
     var lastVerdicts = [Outcome]()
+    /// Octets left free behind each inner packet.
+    var room = 128
     var lastSealed = [SealedPacket]()
 
     init(_ descriptions: ChildSADescription..., maximumMTU: Int? = nil) throws {
@@ -136,7 +140,7 @@ final class EngineHost {
             arena.write(packet, at: cursor)
             let verdict = prepare(at: cursor, length: packet.count)
             lastVerdicts.append(verdict)
-            cursor += packet.count + 128
+            cursor += packet.count + room
             if case .toBeCut(let mtu) = verdict { cut(packet, mtu, &cursor) }
         }
         engine.sealBatch(in: &arena, at: .zero)
@@ -193,7 +197,7 @@ final class EngineHost {
                 trafficClass: trafficClass,
                 in: arena
             )
-            cursor += packet.count + 128
+            cursor += packet.count + room
         }
         engine.openBatch(in: &arena, at: .zero)
         for index in 0..<engine.openCount {

@@ -104,6 +104,42 @@ def forced_encapsulation(lab):
 
 # Negotiation
 
+def esp_sizes(lab, seconds, body):
+    """Lengths of the UDP datagrams that gateway a sent to port 4500 while `body` ran, IKE aside."""
+    sniffer = socket_in(lab.space("a"), socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    sniffer.settimeout(0.2)
+    body()
+    sizes, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            frame, address = sniffer.recvfrom(4096)
+        except TimeoutError:
+            break
+        packet = frame[14:]
+        if address[2] == 4 and packet[:1] == b"\x45" and packet[9] == 17 and packet[22:24] == struct.pack("!H", 4500) and packet[28:32] != bytes(4):
+            sizes.append(len(packet))
+    sniffer.close()
+    return sizes
+
+
+@case("tfc-padding")
+def traffic_flow_padding(lab):
+    """Long and short packets look alike outside (RFC 4303 §2.7), and strongSwan takes the padding off."""
+    scene = Scene(lab)
+    scene.a.connection_lines = ("tfc-padding: mtu", "path-mtu-discovery: false", "pfs-preflight: false")
+    scene.a.write()
+    scene.run().connect()
+
+    def pings():
+        for size in (0, 100, 1000):
+            answer = lab.call("ha", ["ping", "-c4", "-i0.05", "-W2", "-s", str(size), HB]).stdout
+            expect(" 0% packet loss" in answer, f"pings of {size} octets: {answer[-200:]}")
+
+    sizes = esp_sizes(lab, 2, pings)
+    expect(len(sizes) >= 12 and len(set(sizes)) == 1 and 1480 < sizes[0] <= 1500, f"ESP packets of {sorted(set(sizes))} octets")
+    scene.expect_pings(5)
+
+
 @case("invalid-ke-as-initiator")
 def invalid_ke_initiator(lab):
     scene = Scene(lab, ike_a="aes256gcm16-prfsha256-x25519-ecp256", ike_b="aes256gcm16-prfsha256-ecp256").run().connect("initiator")

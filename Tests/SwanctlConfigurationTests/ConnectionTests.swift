@@ -60,6 +60,7 @@ struct ConnectionTests {
                 updown = /usr/lib/ipsec/_updown iptables
                 priority = 1000
                 replay_window = 1024
+                tfc_padding = mtu
                 start_action = trap|start
                 close_action = trap
                 dpd_action = restart
@@ -77,7 +78,7 @@ struct ConnectionTests {
         let tunnel = try #require(policy.tunnels.first)
         #expect(tunnel.updown == "/usr/lib/ipsec/_updown iptables")
         #expect(tunnel.priority == 1000)
-        #expect(tunnel.replayWindow == 1024)
+        #expect(tunnel.replayWindow == 1024 && tunnel.padding == .mtu)
         #expect(
             tunnel.persistence
                 == Persistence(onLoad: .trapAndStart, onClose: .trap, onDead: .start, triesForEver: false)

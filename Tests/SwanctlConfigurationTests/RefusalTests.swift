@@ -23,8 +23,7 @@ struct RefusalTests {
     @Test(arguments: [
         ("mode", "transport"), ("mode", "transport_proxy"), ("mode", "beet"), ("mode", "iptfs"),
         ("mode", "pass"),
-        ("mode", "drop"), ("ipcomp", "yes"), ("sha256_96", "yes"), ("tfc_padding", "mtu"),
-        ("tfc_padding", "1400"),
+        ("mode", "drop"), ("ipcomp", "yes"), ("sha256_96", "yes"),
         ("replay_window", "0"), ("replay_window", "31"), ("replay_window", "8193"), ("inactivity", "60s"),
         ("policies", "no"), ("reqid", "10"), ("hostaccess", "yes"), ("interface", "eth0"),
         ("label", "unconfined"), ("label_mode", "selinux"),
