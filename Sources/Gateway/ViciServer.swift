@@ -16,7 +16,7 @@ public final class ViciServer: Sendable {
     /// Below this, a `streamAll` makes its next events.
     static let lowWaterOctets = 256 * 1024
     /// What a `streamAll` makes in one turn; then the other clients have theirs.
-    private static let sliceOctets = 16 * 1024
+    private static let sliceOctets = 4 * 1024
     /// A client that leaves more unread gets no log lines until it has read.
     private static let logOctets = 512 * 1024
     /// The event of log lines, the only one that may be dropped for a client that is slow.
