@@ -34,16 +34,13 @@ struct CaptureSet {
 
     /// Ends what is complete, and what nobody waits for.
     mutating func endFinished(at now: Instant) {
-        for capture in running where capture.isFinished(at: now) {
+        // Each is asked once: its queue may find meanwhile that it cannot write.
+        let over = running.filter { $0.isFinished(at: now) }
+        for capture in over {
             droppedBefore += capture.dropped
             capture.finish()
         }
-        running.removeAll { $0.isFinished(at: now) }
-    }
-
-    mutating func endAll() {
-        for capture in running { capture.finish() }
-        running = []
+        running.removeAll { capture in over.contains { $0 === capture } }
     }
 
     /// A datagram arrived.

@@ -41,8 +41,9 @@ struct TranscriptStore {
         for name in shelves.keys { trim(name) }
     }
 
-    /// Enters a message.
+    /// Enters a message; demands for a cookie are left out, of which a flood makes any number.
     mutating func note(_ record: MessageRecord, at now: Instant, wallClock: Int64) {
+        if record.ikeID == nil, record.payloads.contains(where: { $0.isCookie }) { return }
         let id = conversation(
             ikeID: record.ikeID,
             connection: record.connection,
@@ -226,5 +227,11 @@ struct TranscriptStore {
     private mutating func drop(_ id: UInt64) {
         guard let gone = conversations.removeValue(forKey: id) else { return }
         if let ikeID = gone.ikeID, byIKE[ikeID] == id { byIKE[ikeID] = nil }
+    }
+}
+
+extension Payload {
+    fileprivate var isCookie: Bool {
+        if case .notify(let notify) = self { notify.type == .cookie } else { false }
     }
 }

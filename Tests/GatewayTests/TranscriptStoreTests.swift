@@ -169,6 +169,22 @@ import Vici
         #expect(store.conversations(with: .v4(IPv4Address(0x0a00_0000 + 49_999))).count == 1)
     }
 
+    /// What a flood is answered by says nothing of anybody, and pushes out no stranger's failure.
+    @Test func demandsForCookiesAreLeftOut() {
+        var store = TranscriptStore()
+        store.note(Self.record(nil, nil, isOutgoing: false), at: Self.at(0), wallClock: 0)
+        let demand = [Payload.notify(NotifyPayload(.cookie, data: [1]))]
+        for number in 0..<20_000 {
+            let remote = Endpoint(IPAddress.v4(IPv4Address(0x0a00_0000 + UInt32(number))), 500)
+            let record = Self.record(nil, nil, isResponse: true, payloads: demand, remote: remote)
+            store.note(record, at: Self.at(1), wallClock: 0)
+        }
+        #expect(store.strangerConversations.map { $0.remote } == [Self.remote])
+        // Of one that we return it is told that it was asked for.
+        store.note(Self.record(5, payloads: demand), at: Self.at(2), wallClock: 0)
+        #expect(store.conversations(of: "branch").count == 1)
+    }
+
     @Test func aStrangerBecomesAConnectionsPeer() {
         var store = TranscriptStore()
         store.note(Self.record(3, nil, isOutgoing: false), at: Self.at(0), wallClock: 0)
