@@ -25,11 +25,14 @@ PROJECT = HERE.parent
 RESULTS = HERE / "results"
 OURS = {"causewayd": "causewayd.env", "causewayd (OpenSSL)": "causewayd-openssl.env", "causewayd (CBC+SHA2)": "causewayd-cbc.env",
         "causewayd (raw ESP)": "causewayd-raw.env"}
-OTHERS = ["plain", "ntun:gso-gcm128", "strongswan", "strongswan:cbc", "wireguard-go", "openvpn"]
+# The lab builds no current wireguard-go: WIREGUARD_GO names one.
+WIREGUARD = "wireguard-go:current" if os.environ.get("WIREGUARD_GO") else "wireguard-go"
+OTHERS = ["plain", "ntun:gso-gcm128", "ntun:rawgso-gcm128", "strongswan", "strongswan:cbc", WIREGUARD, "openvpn"]
 METRICS = [("TCP, one stream, Gbit/s", ["tcp_up.gbps", "tcp_down.gbps"], 1), ("TCP, four streams, Gbit/s", ["tcp_p4.gbps"], 1),
            ("daemons' CPU, seconds a GB", ["tcp_up.cpu_s_per_gb", "tcp_down.cpu_s_per_gb"], 1),
            ("UDP 1400 octets, flooded, kpps", ["flood_1400.pps"], 1e-3), ("UDP 64 octets, flooded, kpps", ["flood_small.pps"], 1e-3),
            ("ping, idle, median ms", ["ping_idle.p50_ms"], 1), ("ping beside one TCP stream, median ms", ["tcp_ping.ping_load.p50_ms"], 1),
+           ("the same, 99 % ms", ["tcp_ping.ping_load.p99_ms"], 1),
            ("memory, MB", ["hwm_mb"], 1)]
 
 
@@ -81,17 +84,27 @@ def show(cell):
     return middle if least == most else f"{middle} [{least}–{most}]"
 
 
+def yardsticks(name, rows):
+    """Whom one of ours is compared with."""
+    if "CBC" in name:
+        return ["strongswan:cbc"]
+    if "raw" in name:
+        return ["ntun:rawgso-gcm128", "strongswan"]
+    return ["ntun:gso-gcm128", *[peer for peer in rows if peer.startswith("wireguard-go")], "strongswan", "openvpn"]
+
+
 def ratios(rows):
-    """Lines that say how ours compare with the yardsticks of the same run."""
-    lines = []
+    """A table of how ours compare with the yardsticks of the same run."""
+    compared = [metric for metric in METRICS if metric[0] != "memory, MB"]
+    lines = ["| | " + " | ".join(name.split(", Gbit")[0].split(", kpps")[0] for name, _, _ in compared) + " |",
+             "|---|" + "---|" * len(compared)]
     for name in (n for n in OURS if n in rows):
-        for other in ("ntun:gso-gcm128", "strongswan:cbc" if "CBC" in name else "strongswan", "wireguard-go", "openvpn"):
-            if other not in rows or ("CBC" in name and other.startswith("ntun")):
-                continue
-            parts = [f"{METRICS[i][0]} {rows[name][i][0] / rows[other][i][0]:.2f} ×" for i in range(5)
-                     if rows[name][i] and rows[other][i] and rows[other][i][0]]
-            if parts:
-                lines.append(f"- {name} / {other}: " + ", ".join(parts))
+        for other in (peer for peer in yardsticks(name, rows) if peer in rows):
+            cells = []
+            for index in range(len(compared)):
+                mine, theirs = rows[name][index], rows[other][index]
+                cells.append(f"{mine[0] / theirs[0]:.2f}" if mine and theirs and theirs[0] else "-")
+            lines.append(f"| {name} / {other} | " + " | ".join(cells) + " |")
     return lines
 
 

@@ -11,6 +11,7 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -310,22 +311,32 @@ ssize_t clinux_write_pieces(int fd, const void *base, const clinux_piece *pieces
     return result < 0 ? -errno : result;
 }
 
-uint32_t clinux_wait_readable(const int *fds, uint32_t count, uint32_t mask, int timeout_ms) {
-    struct pollfd polled[32];
-    uint32_t bits[32];
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < count && i < 32; i++) {
-        if ((mask >> i & 1) == 0)
-            continue;
-        bits[used] = 1u << i;
-        polled[used++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
-    }
-    if (poll(polled, used, timeout_ms) <= 0)
-        return 0;
+int clinux_poller_open(void) {
+    int poller = epoll_create1(EPOLL_CLOEXEC);
+    return poller < 0 ? -errno : poller;
+}
+
+int clinux_poller_add(int poller, int fd, uint32_t number) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = number};
+    return epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+void clinux_poller_remove(int poller, int fd) { epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL); }
+
+uint32_t clinux_poller_wait(int poller, int timeout_ms) {
+    struct epoll_event events[32];
+    int count = epoll_wait(poller, events, 32, timeout_ms);
     uint32_t ready = 0;
-    for (uint32_t i = 0; i < used; i++)
-        ready |= polled[i].revents != 0 ? bits[i] : 0;
+    for (int i = 0; i < count; i++)
+        ready |= 1u << (events[i].data.u32 & 31);
     return ready;
+}
+
+int clinux_schedule_batch(int on) {
+    struct sched_param none = {0};
+    if (on && sched_getscheduler(0) != SCHED_OTHER)
+        return 0;
+    return sched_setscheduler(0, on ? SCHED_BATCH : SCHED_OTHER, &none) == 0;
 }
 
 int clinux_event_open(void) {

@@ -1,3 +1,4 @@
+import CChecksum
 import CSodium
 
 /// Memory for batches of packets, aligned to 4 KiB and owned by one worker.
@@ -103,29 +104,22 @@ public struct PacketArena: ~Copyable, @unchecked Sendable {
 
     /// The ones' complement sum of the 16-bit words of a range (RFC 1071), folded and not complemented; an odd
     /// last octet is padded with zero.
-    ///
-    /// Words of the machine's order in a wide sum: the sum does not depend on the order (RFC 1071 §2 B).
-    @inlinable
     public func onesComplementSum(_ range: Range<Int>) -> UInt16 {
-        let count = range.count
-        check(range.lowerBound, count)
-        let start = unsafe base + range.lowerBound
-        var sum: UInt64 = 0
-        let words = count / 4
-        for index in 0..<words {
-            sum &+= UInt64(unsafe start.loadUnaligned(fromByteOffset: index &* 4, as: UInt32.self))
-        }
-        var offset = words &* 4
-        if count & 2 != 0 {
-            sum &+= UInt64(unsafe start.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
-            offset &+= 2
-        }
-        if count & 1 != 0 {
-            let last = UInt16(unsafe start.load(fromByteOffset: offset, as: UInt8.self)) << 8
-            sum &+= UInt64(last.bigEndian)
-        }
-        while sum > 0xffff { sum = (sum & 0xffff) &+ (sum >> 16) }
-        return UInt16(bigEndian: UInt16(truncatingIfNeeded: sum))
+        check(range.lowerBound, range.count)
+        return UInt16(bigEndian: unsafe cchecksum_sum(base + range.lowerBound, range.count))
+    }
+
+    /// Copies a range of another arena to `target` and gives its sum as `onesComplementSum` does.
+    public mutating func copySumming(
+        from other: borrowing PacketArena,
+        _ range: Range<Int>,
+        to target: Int
+    ) -> UInt16 {
+        other.check(range.lowerBound, range.count)
+        check(target, range.count)
+        return UInt16(
+            bigEndian: unsafe cchecksum_copy(base + target, other.base + range.lowerBound, range.count)
+        )
     }
 
     /// Fills a range with zeros.

@@ -32,9 +32,9 @@ public struct InboundEntry: Hashable, Sendable {
 
 extension ESPEngine {
     /// Packets in the inbound batch.
-    public var openCount: Int { openJobs.count }
+    @inlinable public var openCount: Int { openJobs.count }
     /// True when `receive` may not be called before the batch was opened and cleared.
-    public var isOpenBatchFull: Bool { openJobs.count >= Self.openCapacity }
+    @inlinable public var isOpenBatchFull: Bool { openJobs.count >= Self.openCapacity }
 
     /// Adds the ESP packet at `offset` to the batch; the result is its SPI if no SA has it, else nil.
     public mutating func receive(
@@ -148,7 +148,9 @@ extension ESPEngine {
         }
         guard header.isIPv6 == (nextHeader == 41) else { return .badNextHeader }
         guard inbound[slot].admits(header) else { return .selectorMismatch }
-        if let reason = countVolume(slot, octets: header.totalLength) { return reason }
+        let isWithin = inbound[slot].countVolume(octets: header.totalLength)
+        if !isWithin || inbound[slot].isNearlyExhausted { reportExhaustion(slot) }
+        guard isWithin else { return .volumeExhausted }
         var span = arena.mutableSpan
         let isSound = CongestionNotification.decapsulate(
             &span,
@@ -167,23 +169,8 @@ extension ESPEngine {
         return nil
     }
 
-    private mutating func countVolume(_ slot: Int, octets: Int) -> DropReason? {
-        let carried = inbound[slot].octets &+ UInt64(octets)
-        let isOver =
-            inbound[slot].packets >= inbound[slot].volume.packets || carried > inbound[slot].volume.octets
-        if isOver || inbound[slot].packets &+ 1 >= inbound[slot].volume.softPackets
-            || carried >= inbound[slot].volume.softOctets
-        {
-            reportExhaustion(slot)
-        }
-        guard !isOver else { return .volumeExhausted }
-        inbound[slot].packets &+= 1
-        inbound[slot].octets = carried
-        return nil
-    }
-
     /// A packet of the batch after `openBatch`.
-    public func opened(_ index: Int) -> InboundEntry { openEntries[index] }
+    @inlinable public func opened(_ index: Int) -> InboundEntry { openEntries[index] }
 
     /// The number of the SA in a slot.
     public func saID(inSlot slot: Int) -> UInt32 { inbound[slot].id }

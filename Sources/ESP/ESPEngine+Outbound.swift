@@ -40,6 +40,14 @@ public struct SealedPacket: Hashable, Sendable {
     public var trafficClass: UInt8
     /// True when it must pass although it may be larger than the path's MTU: the outer packet may be cut.
     public var mayBeCut: Bool
+
+    @inlinable
+    init(job: PacketJob, slot: Int, trafficClass: UInt8, mayBeCut: Bool) {
+        self.job = job
+        self.slot = slot
+        self.trafficClass = trafficClass
+        self.mayBeCut = mayBeCut
+    }
 }
 
 extension ESPEngine {
@@ -53,9 +61,9 @@ extension ESPEngine {
     private static let leastIPv6MTU = 1280
 
     /// Packets in the outbound batch.
-    public var sealCount: Int { sealJobs.count }
+    @inlinable public var sealCount: Int { sealJobs.count }
     /// True when `frame` may not be called before the batch went out.
-    public var isSealBatchFull: Bool { sealJobs.count >= Self.sealCapacity }
+    @inlinable public var isSealBatchFull: Bool { sealJobs.count >= Self.sealCapacity }
 
     /// Decides on an inner packet, or on pieces of it of at most `length` octets.
     public mutating func decide(_ header: PacketHeader, length: Int) -> OutboundVerdict {
@@ -125,7 +133,9 @@ extension ESPEngine {
         _ protection: Protection
     ) -> Int? {
         let slot = protection.slot
-        if let refusal = takeSequence(slot, octets: total) {
+        let refusal = outbound[slot].takeSequence(octets: total)
+        if refusal != nil || outbound[slot].isNearlyExhausted { reportExhaustion(slot) }
+        if let refusal {
             drops.count(refusal)
             return nil
         }
@@ -192,30 +202,6 @@ extension ESPEngine {
         return .tooBig(mtu: mtu)
     }
 
-    /// Counts the packet and gives it the next number, or says why there is none.
-    private mutating func takeSequence(_ slot: Int, octets: Int) -> DropReason? {
-        guard outbound[slot].sequence < outbound[slot].lastSequence else {
-            reportExhaustion(slot)
-            return .sequenceExhausted
-        }
-        let carried = outbound[slot].octets &+ UInt64(octets)
-        guard outbound[slot].packets < outbound[slot].volume.packets, carried <= outbound[slot].volume.octets
-        else {
-            reportExhaustion(slot)
-            return .volumeExhausted
-        }
-        outbound[slot].sequence += 1
-        outbound[slot].packets &+= 1
-        outbound[slot].octets = carried
-        if outbound[slot].sequence >= outbound[slot].softSequence
-            || outbound[slot].packets >= outbound[slot].volume.softPackets
-            || carried >= outbound[slot].volume.softOctets
-        {
-            reportExhaustion(slot)
-        }
-        return nil
-    }
-
     /// Asks for a replacement, once for both directions.
     mutating func reportExhaustion(_ slot: Int) {
         guard !outbound[slot].isSoftExhausted else { return }
@@ -238,6 +224,7 @@ extension ESPEngine {
     }
 
     /// A packet of the batch.
+    @inlinable
     public func sealed(_ index: Int) -> SealedPacket {
         SealedPacket(
             job: sealJobs[index],

@@ -28,10 +28,11 @@ public enum ESPEvent: Hashable, Sendable {
 }
 
 /// What is kept of a packet of the outbound batch beside its job.
+@usableFromInline
 struct SealEntry {
-    var slot: Int32
-    var trafficClass: UInt8
-    var mayBeCut: Bool
+    @usableFromInline var slot: Int32
+    @usableFromInline var trafficClass: UInt8
+    @usableFromInline var mayBeCut: Bool
 }
 
 /// The state of one worker: its SAs, the policy, and the batches under way.
@@ -66,10 +67,10 @@ public struct ESPEngine: ~Copyable {
     /// What happened since `takeEvents()`.
     var events = [ESPEvent]()
 
-    var sealJobs = [PacketJob]()
-    var sealEntries = [SealEntry]()
-    var openJobs = [PacketJob]()
-    var openEntries = [InboundEntry]()
+    @usableFromInline var sealJobs = [PacketJob]()
+    @usableFromInline var sealEntries = [SealEntry]()
+    @usableFromInline var openJobs = [PacketJob]()
+    @usableFromInline var openEntries = [InboundEntry]()
 
     /// An engine without SAs; no inner packet may exceed `maximumMTU`, whatever the path would allow.
     ///

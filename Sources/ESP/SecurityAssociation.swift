@@ -94,6 +94,22 @@ struct OutboundSA: Sendable {
         padding = description.padding
         paddedLength = description.padding.target(largest: innerMTU)
     }
+
+    /// Counts a packet and gives it the next number, or says why there is none.
+    mutating func takeSequence(octets count: Int) -> DropReason? {
+        let carried = octets &+ UInt64(count)
+        guard sequence < lastSequence else { return .sequenceExhausted }
+        guard packets < volume.packets, carried <= volume.octets else { return .volumeExhausted }
+        sequence += 1
+        packets &+= 1
+        octets = carried
+        return nil
+    }
+
+    /// True when it is time for a replacement, or past it.
+    var isNearlyExhausted: Bool {
+        sequence >= softSequence || packets >= volume.softPackets || octets >= volume.softOctets
+    }
 }
 
 /// The inbound half of an SA but for its cipher.
@@ -123,6 +139,18 @@ struct InboundSA: Sendable {
         remote = description.remoteSelectors.map { SelectorRule($0) }
         volume = VolumeGuard(description.limit, soft: description.softLimit)
     }
+
+    /// Counts a packet; false for one beyond the limit.
+    mutating func countVolume(octets count: Int) -> Bool {
+        let carried = octets &+ UInt64(count)
+        guard packets < volume.packets, carried <= volume.octets else { return false }
+        packets &+= 1
+        octets = carried
+        return true
+    }
+
+    /// True when it is time for a replacement, or past it.
+    var isNearlyExhausted: Bool { packets >= volume.softPackets || octets >= volume.softOctets }
 
     /// RFC 4301 §5.2: what came out of the SA must be what the SA is for.
     func admits(_ header: PacketHeader) -> Bool {

@@ -85,7 +85,7 @@ public struct Coalescer: Sendable {
             growing.removeAll(keepingCapacity: true)
             return start(index, nil, offset, length)
         }
-        let place = growing.lastIndex { groups[$0].flow == segment.flow }
+        let place = growingPlace(of: segment.flow)
         guard segment.isMergeable, segment.isTCP ? mergesTCP : mergesUDP,
             Self.isSound(octets, segment, offset, length, sum)
         else {
@@ -102,6 +102,13 @@ public struct Coalescer: Sendable {
             growing.remove(at: place)
         }
         start(index, segment, offset, length)
+    }
+
+    /// The latest group of a flow among those that grow.
+    private func growingPlace(of flow: UInt64) -> Int? {
+        var place = growing.count - 1
+        while place >= 0, groups[growing[place]].flow != flow { place -= 1 }
+        return place < 0 ? nil : place
     }
 
     private static func isSound(

@@ -166,29 +166,3 @@ struct ExtensionChain {
         }
     }
 }
-
-extension Span<UInt8> {
-    @inlinable
-    func be16(_ offset: Int) -> UInt16 {
-        UInt16(self[offset]) << 8 | UInt16(self[offset &+ 1])
-    }
-
-    @inlinable
-    func be32(_ offset: Int) -> UInt32 {
-        UInt32(self[offset]) << 24 | UInt32(self[offset &+ 1]) << 16 | UInt32(self[offset &+ 2]) << 8
-            | UInt32(self[offset &+ 3])
-    }
-
-    @inlinable
-    func be64(_ offset: Int) -> UInt64 {
-        UInt64(be32(offset)) << 32 | UInt64(be32(offset &+ 4))
-    }
-}
-
-extension MutableSpan<UInt8> {
-    @_lifetime(self: copy self)
-    mutating func put16(_ value: UInt16, at offset: Int) {
-        self[offset] = UInt8(truncatingIfNeeded: value >> 8)
-        self[offset + 1] = UInt8(truncatingIfNeeded: value)
-    }
-}

@@ -39,8 +39,6 @@ struct OuterLink: ~Copyable {
 
     let kind: OuterKind
     let socket: OwnedDescriptor?
-    /// Readable when the socket is, or has an error to tell.
-    let watched: OwnedDescriptor?
     /// True when a message may hold several packets.
     private(set) var sendsSegments: Bool
     /// True when a train of packets arrives as one message.
@@ -53,8 +51,6 @@ struct OuterLink: ~Copyable {
     init(_ kind: OuterKind, _ socket: OwnedDescriptor?, offloads: Offloads) throws(PumpError) {
         let whole = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.sealCapacity)
         let cuttable = try SendBatch(capacity: socket == nil ? 1 : ESPEngine.sealCapacity)
-        let watched = try socket.map { (socket) throws(PumpError) in try OuterSocket.watch(socket) }
-        self.watched = watched
         self.kind = kind
         self.socket = socket
         self.whole = whole

@@ -12,10 +12,8 @@ final class Worker: @unchecked Sendable {
     /// Packets from other sockets that may wait.
     private static let strayLimit = 256
 
-    /// The longest turn: then control commands and the other queues' threads have theirs.
-    private static let turn = Duration.milliseconds(4)
-    /// How long a worker waits for more before it goes back to Dispatch, which costs more than a short sleep.
-    private static let lingerMilliseconds: Int32 = 1
+    /// Time between two ticks.
+    private static let tickInterval = Duration.seconds(1)
 
     private let queue: DispatchQueue
     private let report: @Sendable (PumpEvent) -> Void
@@ -24,12 +22,13 @@ final class Worker: @unchecked Sendable {
     private let calls = Atomic(0)
     /// Readable from a call until it is served, so that it ends such a wait.
     private let alarm: OwnedDescriptor
+    /// Readable while the device, a socket or the alarm is.
+    private let poller: OwnedDescriptor
     private var state: WorkerState
     private var sources = [any DispatchSourceProtocol]()
-    /// The device's, the sockets', the alarm's.
-    private let descriptors: [Int32]
-    /// Those that were readable since the last tick, a bit for each.
-    private var lively: UInt32 = 0
+    private var readsDevice = true
+    /// When the tick is due.
+    private var nextTick = Instant(sinceStart: .zero)
     private let relay: @Sendable (Int, OuterError) -> Void
     private let number: Int
 
@@ -40,10 +39,15 @@ final class Worker: @unchecked Sendable {
         report: @escaping @Sendable (PumpEvent) -> Void
     ) throws(PumpError) {
         let alarm = OwnedDescriptor(try PumpError.check(clinux_event_open(), "make an event"))
+        let poller = OwnedDescriptor(try PumpError.check(clinux_poller_open(), "make a poller"))
+        for (number, descriptor) in (state.descriptors + [alarm.number]).enumerated() {
+            let added = clinux_poller_add(poller.number, descriptor, UInt32(number))
+            try PumpError.check(added, "watch a descriptor")
+        }
         self.alarm = alarm
+        self.poller = poller
         self.number = number
         self.relay = relay
-        descriptors = state.descriptors + [alarm.number]
         // Packets first: a busy control plane must not starve the data plane of threads.
         queue = DispatchQueue(label: "pump.\(number)", qos: .userInteractive)
         self.state = state
@@ -53,38 +57,36 @@ final class Worker: @unchecked Sendable {
     func start() {
         queue.sync {
             guard sources.isEmpty else { return }
-            watch(state.device.descriptor)
-            for kind in OuterKind.allCases {
-                guard let watched = state.watched(kind) else { continue }
-                watch(watched)
-            }
+            nextTick = PumpClock.now().advanced(by: Self.tickInterval)
+            let packets = DispatchSource.makeReadSource(fileDescriptor: poller.number, queue: queue)
+            packets.setEventHandler { [unowned self] in serve() }
             let timer = DispatchSource.makeTimerSource(queue: queue)
             timer.schedule(deadline: .now() + 1, repeating: 1, leeway: .milliseconds(100))
             timer.setEventHandler { [unowned self] in
-                lively = 0
                 turn { $0.tick() }
+                nextTick = PumpClock.now().advanced(by: Self.tickInterval)
+                serve()
             }
-            sources.append(timer)
+            sources = [packets, timer]
             for source in sources { source.resume() }
         }
     }
 
-    private func watch(_ descriptor: OwnedDescriptor) {
-        let source = DispatchSource.makeReadSource(fileDescriptor: descriptor.number, queue: queue)
-        source.setEventHandler { [unowned self] in serve() }
-        sources.append(source)
-    }
-
-    /// Serves all that is ready until nothing comes for a moment, or the turn is over.
+    /// Serves what is ready and waits for more, until the tick is due or a call waits for the queue.
+    ///
+    /// To go back to Dispatch between packets would cost the wake-ups of two threads each time.
     private func serve() {
-        let end = PumpClock.now().advanced(by: Self.turn)
-        var patience: Int32 = 0
-        repeat {
-            let ready = readable(within: patience)
-            guard ready != 0 else { return }
+        var pace = Pace()
+        defer { pace.end() }
+        var isDue = false
+        while !isDue, !sources.isEmpty, calls.load(ordering: .sequentiallyConsistent) == 0 {
+            let left = PumpClock.now().duration(to: nextTick).wholeMilliseconds
+            isDue = left <= 0
+            let ready = clinux_poller_wait(poller.number, Int32(clamping: max(0, left)))
+            guard ready != 0 else { continue }
+            pace.noteTurn()
             turn { $0.serve(ready) }
-            patience = Self.lingerMilliseconds
-        } while calls.load(ordering: .sequentiallyConsistent) == 0 && PumpClock.now() < end
+        }
     }
 
     /// Runs `body` on the queue, soon although the worker may wait for packets.
@@ -93,6 +95,7 @@ final class Worker: @unchecked Sendable {
         queue.async { [self] in
             beginCall()
             body()
+            serve()
         }
     }
 
@@ -107,20 +110,6 @@ final class Worker: @unchecked Sendable {
         clinux_event_clear(alarm.number)
     }
 
-    /// Which of the descriptors are readable: at once all are looked at, with patience those that lately were, for
-    /// Dispatch watches the others.
-    private func readable(within milliseconds: Int32) -> UInt32 {
-        var mask = UInt32.max
-        if milliseconds > 0 { mask = lively | 1 | 1 << UInt32(descriptors.count - 1) }
-        // A device that is gone would be readable for ever.
-        if state.isDeviceGone { mask &= ~1 }
-        let ready = unsafe descriptors.withUnsafeBufferPointer { all in
-            unsafe clinux_wait_readable(all.baseAddress, UInt32(all.count), mask, milliseconds)
-        }
-        lively |= ready
-        return ready
-    }
-
     /// Runs `body` on the state and reports afterwards: a handler may call back.
     private func turn(_ body: (inout WorkerState) -> Void) {
         body(&state)
@@ -131,17 +120,20 @@ final class Worker: @unchecked Sendable {
         state.errorsForOthers.removeAll()
     }
 
-    /// The first source is the device's; nothing else can be done about a device that is gone.
+    /// A device that is gone would be readable for ever.
     private func stopReadingDevice() {
-        guard let source = sources.first, !source.isCancelled else { return }
-        source.cancel()
+        guard readsDevice else { return }
+        readsDevice = false
+        clinux_poller_remove(poller.number, state.device.descriptor.number)
     }
 
     /// Cancels the sources and waits until none calls any more.
     func stop() {
         let group = DispatchGroup()
+        announce()
         queue.sync {
-            for source in sources where !source.isCancelled {
+            beginCall()
+            for source in sources {
                 group.enter()
                 source.setCancelHandler { group.leave() }
                 source.cancel()
@@ -157,6 +149,7 @@ final class Worker: @unchecked Sendable {
 
     func counters() -> PumpCounters {
         announce()
+        defer { queue.async { [self] in serve() } }
         return queue.sync {
             beginCall()
             return state.counters()

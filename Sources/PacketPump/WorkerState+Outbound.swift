@@ -151,8 +151,7 @@ extension WorkerState {
         let inner = cursor + protection.headerLength
         outgoing.copy(from: staging, Self.place..<Self.place + whole.headerLength, to: inner)
         let source = Self.place + payload.lowerBound..<Self.place + payload.upperBound
-        outgoing.copy(from: staging, source, to: inner + whole.headerLength)
-        let sum = outgoing.onesComplementSum(inner + whole.headerLength..<inner + length)
+        let sum = outgoing.copySumming(from: staging, source, to: inner + whole.headerLength)
         var span = outgoing.mutableSpan
         whole.finish(piece, payloadSum: sum, in: &span, at: inner)
         if let end = engine.frame(header, length: length, at: inner, in: &outgoing, protection) {

@@ -173,16 +173,6 @@ struct WorkerState: ~Copyable {
         }
     }
 
-    /// What is to be watched for it.
-    func watched(_ kind: OuterKind) -> OwnedDescriptor? {
-        switch kind {
-        case .udp4: udp4.watched
-        case .udp6: udp6.watched
-        case .raw4: raw4.watched
-        case .raw6: raw6.watched
-        }
-    }
-
     mutating func setTunnels(_ tunnels: [DataPlaneTunnel]) {
         engine.setTunnels(
             tunnels.map {

@@ -42,7 +42,7 @@ enum ModuleTable {
     /// The products of swift-collections that a pure target may use.
     static let collections: Set<String> = ["DequeModule", "HeapModule"]
     /// Targets that consist of C only.
-    static let headers: Set<String> = ["COpenSSL", "CSodium", "CIPsecMB", "CLinux"]
+    static let headers: Set<String> = ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "CLinux"]
 
     static let modules: [ModuleRule] = [
         ModuleRule("Primitives", .pure, []),
@@ -50,7 +50,7 @@ enum ModuleTable {
         ModuleRule(
             "Cryptography",
             .system,
-            ["COpenSSL", "CSodium", "CIPsecMB", "Primitives"],
+            ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "Primitives"],
             system: ["Synchronization"],
             unsafe: true
         ),

@@ -1,5 +1,6 @@
 import IPPackets
 import Primitives
+import TestSupport
 import Testing
 
 struct IPAddressTests {

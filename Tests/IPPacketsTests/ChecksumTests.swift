@@ -1,4 +1,5 @@
 import IPPackets
+import TestSupport
 import Testing
 
 struct ChecksumTests {

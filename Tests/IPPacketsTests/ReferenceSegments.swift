@@ -1,4 +1,5 @@
 import IPPackets
+import TestSupport
 
 /// Segmentation as its definition says, slowly and with no code of the module under test.
 enum ReferenceSegments {

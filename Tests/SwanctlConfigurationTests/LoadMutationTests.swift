@@ -1,4 +1,5 @@
 import Policy
+import TestSupport
 import Testing
 import Vici
 
@@ -6,19 +7,6 @@ import Vici
 
 /// A client can send any octets under any key: nothing traps, and what is refused changes nothing.
 struct LoadMutationTests {
-    /// SplitMix64.
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-            return mixed ^ (mixed >> 31)
-        }
-    }
-
     private static let fragments = [
         "", "0", "1", "32", "4294967295", "18446744073709551615", "99999999999999999999", "-1", "0x", "0xff",
         "yes",
@@ -32,7 +20,7 @@ struct LoadMutationTests {
         "\u{fffd}",
     ].map { Array($0.utf8) }
 
-    private func mutated(_ message: ViciMessage, _ generator: inout Generator) -> ViciMessage {
+    private func mutated(_ message: ViciMessage, _ generator: inout SplitMix64) -> ViciMessage {
         var message = message
         for index in message.elements.indices {
             switch message.elements[index].value {
@@ -54,7 +42,7 @@ struct LoadMutationTests {
         return message
     }
 
-    private func octets(_ generator: inout Generator) -> [UInt8] {
+    private func octets(_ generator: inout SplitMix64) -> [UInt8] {
         guard generator.next() % 3 == 0 else { return Self.fragments.randomElement(using: &generator) ?? [] }
         return (0..<generator.next() % 40).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
     }
@@ -94,7 +82,7 @@ struct LoadMutationTests {
 
     @Test(arguments: 0..<20)
     func connections(_ seed: UInt64) throws {
-        var generator = Generator(state: seed)
+        var generator = SplitMix64(state: seed)
         let message = try #require(SwanctlFile(Self.connection).connections.first)
         var configuration = LoadedConfiguration()
         try configuration.loadConnection(message)
@@ -114,7 +102,7 @@ struct LoadMutationTests {
 
     @Test(arguments: 0..<20)
     func credentialsAuthoritiesAndPools(_ seed: UInt64) {
-        var generator = Generator(state: seed)
+        var generator = SplitMix64(state: seed)
         let secret = ViciMessage {
             $0.set("id", "ike-1")
             $0.set("type", "ike")

@@ -124,9 +124,15 @@ ssize_t clinux_write(int fd, const void *octets, size_t count);
 /* Writes at most CLINUX_PIECES parts of one packet. */
 enum { CLINUX_PIECES = 130 };
 ssize_t clinux_write_pieces(int fd, const void *base, const clinux_piece *pieces, uint32_t count);
-/* Waits up to `timeout_ms` until one of those of at most 32 descriptors whose bit is set in `mask` is readable or has
- * an error: a bit for each. */
-uint32_t clinux_wait_readable(const int *fds, uint32_t count, uint32_t mask, int timeout_ms);
+/* A descriptor that is readable while one of at most 32 that were added to it is readable or has an error: libdispatch
+ * does not tell of errors alone. */
+int clinux_poller_open(void);
+int clinux_poller_add(int poller, int fd, uint32_t number);
+void clinux_poller_remove(int poller, int fd);
+/* Waits up to `timeout_ms` until there are such: a bit for each by its number. */
+uint32_t clinux_poller_wait(int poller, int timeout_ms);
+/* Schedules the calling thread as SCHED_BATCH, if it is SCHED_OTHER now: 1 when it does; or as SCHED_OTHER again. */
+int clinux_schedule_batch(int on);
 /* A descriptor that is readable from `clinux_event_signal` until `clinux_event_clear`. */
 int clinux_event_open(void);
 void clinux_event_signal(int fd);
