@@ -128,8 +128,13 @@ public struct ESPEngine: ~Copyable {
         if isOwned { spis.insert(description.inboundSPI.value, slot: slot) }
         spd.insert(
             slot: slot,
-            tunnel: TunnelName(connection: description.connection, tunnel: description.tunnel),
+            tunnel: TunnelName(
+                connection: description.connection,
+                tunnel: description.tunnel,
+                group: description.group
+            ),
             sends: sends,
+            isOwned: isOwned,
             local: description.localSelectors,
             remote: description.remoteSelectors
         )

@@ -38,6 +38,16 @@ public struct SPDEntry: Sendable {
 struct TunnelName: Hashable, Sendable {
     let connection: String
     let tunnel: String
+    /// The name that several SAs for the same traffic share.
+    var group: String
+    
+    init(connection: String, tunnel: String, group: String? = nil) {
+        self.connection = connection
+        self.tunnel = tunnel
+        self.group = group ?? tunnel
+    }
+
+    func isBeside(_ other: TunnelName) -> Bool { connection == other.connection && group == other.group }
 }
 
 /// What to do with an outbound packet.
@@ -70,6 +80,8 @@ struct SPDCache: Sendable {
         var order: UInt64
         /// True for an SA that sends only when no other of its tunnel does.
         var isStandby: Bool
+        /// True for an SA of another worker.
+        var isElsewhere = false
         let local: [SelectorRule]
         let remote: SelectorRule
     }
@@ -79,6 +91,7 @@ struct SPDCache: Sendable {
         let tunnel: TunnelName
         var order: UInt64
         var isStandby: Bool
+        let isElsewhere: Bool
         let local: [SelectorRule]
         let remote: [SelectorRule]
     }
@@ -115,6 +128,7 @@ struct SPDCache: Sendable {
         slot: Int,
         tunnel: TunnelName,
         sends: Bool = true,
+        isOwned: Bool = true,
         local: [TrafficSelector],
         remote: [TrafficSelector]
     ) {
@@ -122,6 +136,7 @@ struct SPDCache: Sendable {
             tunnel: tunnel,
             order: nextOrder,
             isStandby: !sends,
+            isElsewhere: !isOwned,
             local: local.map { SelectorRule($0) },
             remote: remote.map { SelectorRule($0) }
         )
@@ -131,6 +146,7 @@ struct SPDCache: Sendable {
             .protect(slot: slot),
             order: nextOrder,
             isStandby: !sends,
+            isElsewhere: !isOwned,
             local: local,
             remote: remote
         )
@@ -192,6 +208,7 @@ struct SPDCache: Sendable {
         _ action: SPDAction,
         order: UInt64,
         isStandby: Bool,
+        isElsewhere: Bool = false,
         local: [TrafficSelector],
         remote: [TrafficSelector]
     ) {
@@ -203,6 +220,7 @@ struct SPDCache: Sendable {
                 action: action,
                 order: order,
                 isStandby: isStandby,
+                isElsewhere: isElsewhere,
                 local: localRules,
                 remote: SelectorRule(selector)
             )
@@ -299,27 +317,36 @@ struct SPDCache: Sendable {
         return action
     }
 
-    /// The first candidate that matches; if that is an SA which does not send yet, one of its tunnel that does.
+    /// The first candidate that matches; if that is an SA which does not send yet, one of its tunnel that does, and if
+    /// it belongs to another worker, one of ours for the same traffic.
     private func search(_ header: PacketHeader) -> SPDAction {
-        var waiting: SPDAction?
-        var tunnel: TunnelName?
+        var waiting: (action: SPDAction, tunnel: TunnelName?)?
+        var elsewhere: (action: SPDAction, tunnel: TunnelName?)?
         for table in header.isIPv6 ? tables6 : tables4 {
             guard let bucket = table.buckets[header.destination.masked(to: table.length)] else { continue }
             for candidate in bucket
             where candidate.remote.matchesDestination(of: header)
                 && candidate.local.contains(where: { $0.matchesSource(of: header) })
             {
-                let own = self.tunnel(of: candidate.owner)
-                if waiting == nil {
-                    guard candidate.isStandby else { return candidate.action }
-                    waiting = candidate.action
-                    tunnel = own
-                } else if own != nil, own == tunnel, !candidate.isStandby {
+                let own = tunnel(of: candidate.owner)
+                if let elsewhere {
+                    guard !candidate.isStandby, !candidate.isElsewhere, let own,
+                        elsewhere.tunnel.map({ own.isBeside($0) }) ?? false
+                    else { continue }
                     return candidate.action
                 }
+                if let waiting {
+                    guard own != nil, own == waiting.tunnel, !candidate.isStandby else { continue }
+                } else if candidate.isStandby {
+                    waiting = (candidate.action, own)
+                    continue
+                }
+                guard candidate.isElsewhere else { return candidate.action }
+                elsewhere = (candidate.action, own)
             }
+            if let elsewhere { return elsewhere.action }
         }
-        return waiting ?? .noPolicy
+        return waiting?.action ?? .noPolicy
     }
 
     private func tunnel(of owner: Owner) -> TunnelName? {

@@ -278,7 +278,7 @@ public actor ControlPlane: DispatchQueueActor {
     func setDataPlaneTunnels() {
         var entries: [DataPlaneTunnel] = []
         for connection in description.connections {
-            for tunnel in connection.tunnels {
+            for tunnel in connection.tunnels where !tunnel.isFurther {
                 let key = TunnelKey(connection: connection.name, tunnel: tunnel.name)
                 entries.append(
                     DataPlaneTunnel(

@@ -5,7 +5,7 @@ import Policy
 /// Reads a connection's tunnels, or makes the one it has without any.
 struct TunnelReader {
     static let keys =
-        ["local", "remote", "esp-proposals", "start", "replay-window", "tfc-padding"]
+        ["local", "remote", "esp-proposals", "start", "replay-window", "tfc-padding", "child-sas"]
         + LifetimeReader.childKeys
 
     let connection: ConnectionReader
@@ -33,7 +33,7 @@ struct TunnelReader {
         defaults.padding = padding(connection.reader) ?? .none
         guard let entry = connection.reader.entry("tunnels") else {
             checkNetworks(defaults)
-            return [defaults]
+            return defaults.spread(over: childCount(connection.reader) ?? 1)
         }
         let path = connection.reader.path(of: "tunnels")
         guard
@@ -42,7 +42,7 @@ struct TunnelReader {
         if reader.entries.isEmpty {
             context.sink.error(entry.position, path, "is empty: name at least one tunnel or drop the key")
         }
-        return reader.entries.compactMap { tunnel($0, defaults, path) }
+        return reader.entries.flatMap { tunnels($0, defaults, path) }
     }
 
     private func childLifetime(_ readers: [MappingReader]) -> (SALifetime, (soft: SAVolume, hard: SAVolume)) {
@@ -84,11 +84,18 @@ struct TunnelReader {
         checkFamilies(tunnel, reader.position, reader.path)
     }
 
-    private func tunnel(
+    /// CHILD_SAs with the same selectors.
+    private func childCount(_ reader: MappingReader) -> Int? {
+        reader.value("child-sas") { (text) throws(Refusal) in
+            try ScalarText.integer(text, in: 1...ChildResource.most)
+        }
+    }
+
+    private func tunnels(
         _ entry: ConfigurationEntry,
         _ defaults: TunnelPolicy,
         _ tunnelsPath: String
-    ) -> TunnelPolicy? {
+    ) -> [TunnelPolicy] {
         let path = "\(tunnelsPath).\(entry.key)"
         guard
             let reader = MappingReader(
@@ -98,7 +105,7 @@ struct TunnelReader {
                 accepting: Self.keys,
                 context.sink
             )
-        else { return nil }
+        else { return [] }
         checkName(entry, path)
         var tunnel = defaults
         tunnel.name = entry.key
@@ -130,7 +137,7 @@ struct TunnelReader {
             }
             tunnel.start = start
         }
-        return tunnel
+        return tunnel.spread(over: childCount(reader) ?? childCount(connection.reader) ?? 1)
     }
 
     private func checkName(_ entry: ConfigurationEntry, _ path: String) {

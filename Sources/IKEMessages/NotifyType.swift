@@ -40,6 +40,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case childSANotFound
     /// 47, RFC 9370.
     case stateNotFound
+    /// 48, RFC 9611.
+    case tsMaxQueue
     /// 16384.
     case initialContact
     /// 16385.
@@ -90,6 +92,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case intermediateExchangeSupported
     /// 16441, RFC 9370.
     case additionalKeyExchange
+    /// 16444, RFC 9611.
+    case saResourceInfo
     /// Any other number.
     case unknown(UInt16)
 
@@ -114,6 +118,7 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (43, .temporaryFailure, "TEMPORARY_FAILURE"),
         (44, .childSANotFound, "CHILD_SA_NOT_FOUND"),
         (47, .stateNotFound, "STATE_NOT_FOUND"),
+        (48, .tsMaxQueue, "TS_MAX_QUEUE"),
         (16384, .initialContact, "INITIAL_CONTACT"),
         (16385, .setWindowSize, "SET_WINDOW_SIZE"),
         (16386, .additionalTSPossible, "ADDITIONAL_TS_POSSIBLE"),
@@ -139,6 +144,7 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
         (16438, .intermediateExchangeSupported, "INTERMEDIATE_EXCHANGE_SUPPORTED"),
         (16441, .additionalKeyExchange, "ADDITIONAL_KEY_EXCHANGE"),
+        (16444, .saResourceInfo, "SA_RESOURCE_INFO"),
     ]
 
     /// The type of this wire number.

@@ -30,6 +30,8 @@ enum ChildNegotiation {
         let remoteSelectors: [TrafficSelector]
         /// The peer said nothing against padding behind inner packets (RFC 7296 §1.3.1).
         let takesPadding: Bool
+        /// Both ends take further CHILD_SAs with these selectors (RFC 9611 §3).
+        let sharesTraffic: Bool
     }
 
     /// Checks what a responder made of our offers.
@@ -61,7 +63,8 @@ enum ChildNegotiation {
                 outboundSPI: outbound,
                 localSelectors: mine,
                 remoteSelectors: theirs,
-                takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil
+                takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil,
+                sharesTraffic: tunnel.resource != nil && payloads.notification(.saResourceInfo) != nil
             )
         )
     }
@@ -84,7 +87,7 @@ enum ChildNegotiation {
         tunnels: [TunnelPolicy],
         path: (local: IPAddress, remote: IPAddress),
         keyExchange: KeyExchangeRule,
-        spi: () -> SPI
+        spi: (ChildResource?) -> SPI
     ) -> Result<Agreement, DownCause> {
         guard let offered = payloads.securityAssociation?.proposals,
             let theirs = payloads.initiatorSelectors?.selectors,
@@ -113,16 +116,29 @@ enum ChildNegotiation {
                     tunnel: tunnel,
                     proposal: chosen,
                     transform: transform,
-                    inboundSPI: spi(),
+                    inboundSPI: spi(tunnel.resource),
                     outboundSPI: outbound,
                     localSelectors: local,
                     remoteSelectors: remote,
-                    takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil
+                    takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil,
+                    sharesTraffic: tunnel.resource != nil && payloads.notification(.saResourceInfo) != nil
                 )
             )
         } catch {
             return .failure(.noProposalChosen(error))
         }
+    }
+
+    /// The tunnel that a request for a CHILD_SA is about.
+    static func match(
+        _ payloads: [Payload],
+        _ tunnels: [TunnelPolicy],
+        path: (local: IPAddress, remote: IPAddress)
+    ) -> TunnelPolicy? {
+        guard let theirs = payloads.initiatorSelectors?.selectors,
+            let ours = payloads.responderSelectors?.selectors
+        else { return nil }
+        return choose(from: tunnels, ours: ours, theirs: theirs, path)?.0
     }
 
     /// True when a request asks for no CHILD_SA, or one of `tunnels` has traffic in common with what it asks for.
@@ -186,6 +202,7 @@ enum ChildNegotiation {
                 + "at first, PFS differs: compare the groups (\(connection.origin(of: "esp-proposals")))"
         case .tsUnacceptable:
             "it accepts no part of \(tunnel.selectorText) (\(tunnel.origin))"
+        case .tsMaxQueue: "it takes no further CHILD_SA with these selectors (RFC 9611)"
         case .noAdditionalSAs: "it makes no more CHILD_SAs in this IKE_SA"
         case .temporaryFailure: "it is busy with a rekey or a deletion of its own"
         case .childSANotFound: "it does not have that CHILD_SA any more"
@@ -220,6 +237,7 @@ enum ChildNegotiation {
             id: id,
             connection: connection.name,
             tunnel: agreement.tunnel.name,
+            group: agreement.tunnel.configuredName,
             inboundSPI: agreement.inboundSPI,
             outboundSPI: agreement.outboundSPI,
             transform: agreement.transform,

@@ -221,10 +221,12 @@ struct EngineContext {
         }
     }
 
-    /// A random SPI for packets to us; no other live SA has it.
-    mutating func newInboundSPI() -> SPI {
+    /// A random SPI for packets to us, which no other live SA has; with a `resource` one that leads to its worker.
+    mutating func newInboundSPI(for resource: ChildResource? = nil) -> SPI {
+        let (bits, mask) = resource?.steering ?? (0, 0)
         while true {
-            if let spi = SPI(entropy.nextUInt32()), inboundSPIs.insert(spi).inserted { return spi }
+            let number = entropy.nextUInt32() & ~mask | bits
+            if let spi = SPI(number), inboundSPIs.insert(spi).inserted { return spi }
         }
     }
 

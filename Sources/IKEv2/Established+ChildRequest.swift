@@ -40,7 +40,7 @@ extension Established {
         after last: Proposal?,
         _ context: inout EngineContext
     ) -> OwnExchange.Offer {
-        let spi = context.newInboundSPI()
+        let spi = context.newInboundSPI(for: tunnel.resource)
         var offer = OwnExchange.Offer(
             tunnel: tunnel,
             proposals: ChildNegotiation.offers(tunnel, spi: spi, withGroups: true),
@@ -71,11 +71,11 @@ extension Established {
         if let pair = offer.keyPair {
             payloads.append(.keyExchange(KEPayload(group: pair.group.rawValue, data: pair.publicValue)))
         }
-        guard offer.tunnel != nil else { return payloads }
+        guard let tunnel = offer.tunnel else { return payloads }
         return payloads + [
             .initiatorSelectors(TSPayload(offer.localSelectors)),
             .responderSelectors(TSPayload(offer.remoteSelectors)),
-        ]
+        ] + ChildNegotiation.resourceInfo(tunnel)
     }
 
     // MARK: - The response
@@ -205,6 +205,7 @@ extension Established {
             setRole(.deleting, of: child.id)
             return enqueue(.deleteChildren([spi]), common, &context)
         }
+        queueFurther(beside: agreement)
         return takeOver(child, from: exchange, rival, common, &context)
     }
 
@@ -281,7 +282,9 @@ extension Established {
         switch exchange.task {
         case .createChild(let name):
             guard current(of: name) == nil, !exchange.isCancelled else { break }
-            if case .peerRefused(let type, _) = cause, type == .noAdditionalSAs || type == .noProposalChosen {
+            if case .peerRefused(let type, _) = cause, type == .noAdditionalSAs || type == .noProposalChosen,
+                exchange.offer?.tunnel?.isFurther != true
+            {
                 context.needsFreshIKE.insert(
                     EngineContext.Tunnel(connection: connection.name, name: name)
                 )

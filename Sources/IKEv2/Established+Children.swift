@@ -69,6 +69,7 @@ extension Established {
             )
             children.append(child)
             context.report(.childUp(snapshot(common), child.snapshot))
+            queueFurther(beside: agreement)
             if case .close = sendNext(common, &context) { return .close }
             return .move(.established(self))
         } catch {
@@ -126,10 +127,10 @@ extension Established {
         let answer = ChildNegotiation.answer(
             payloads,
             connection: connection,
-            tunnels: connection.tunnels,
+            tunnels: connection.tunnels.filter { !$0.isFurther },
             path: common.addresses,
             keyExchange: .none
-        ) { context.newInboundSPI() }
+        ) { context.newInboundSPI(for: $0) }
         switch answer {
         case .failure(let cause):
             context.report(.childFailed(snapshot(common), tunnel: nil, cause: cause))
@@ -159,7 +160,7 @@ extension Established {
                 .securityAssociation(SAPayload([chosen])),
                 .initiatorSelectors(TSPayload(agreement.remoteSelectors)),
                 .responderSelectors(TSPayload(agreement.localSelectors)),
-            ]
+            ] + agreement.resourceInfo
         }
     }
 

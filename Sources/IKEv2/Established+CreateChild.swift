@@ -141,18 +141,19 @@ extension Established {
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Result<PendingAnswer.Subject, Refusal> {
-        var tunnels = connection.tunnels
         var rekeys: UInt32?
+        var tunnels = tunnels(for: payloads, path: common.addresses)
         if let rekey = payloads.notification(.rekeySA) {
             switch rekeyed(rekey) {
             case .failure(let refusal): return .failure(refusal)
             case .success(let old):
-                tunnels = tunnels.filter { $0.name == old.snapshot.tunnel }.map {
+                tunnels = connection.tunnels.filter { $0.name == old.snapshot.tunnel }.map {
                     $0.pinned(to: old.snapshot)
                 }
                 rekeys = old.id
             }
         }
+        guard let tunnels else { return .failure(Refusal(notify: NotifyPayload(.tsMaxQueue))) }
         guard children.count < Self.maximumChildren else {
             return .failure(Refusal(notify: NotifyPayload(.noAdditionalSAs)))
         }
@@ -162,7 +163,7 @@ extension Established {
             tunnels: tunnels,
             path: common.addresses,
             keyExchange: .negotiated
-        ) { context.newInboundSPI() }
+        ) { context.newInboundSPI(for: $0) }
         switch answer {
         case .success(let agreement): return .success(.child(agreement, rekeys: rekeys))
         case .failure(let cause):
@@ -305,7 +306,7 @@ extension Established {
             return [.securityAssociation(SAPayload([chosen])), .nonce(nonce)] + head + [
                 .initiatorSelectors(TSPayload(agreement.remoteSelectors)),
                 .responderSelectors(TSPayload(agreement.localSelectors)),
-            ]
+            ] + agreement.resourceInfo
         case .ike(_, let proposal, _):
             var chosen = proposal
             chosen.spi = ikeSPI?.octets ?? []

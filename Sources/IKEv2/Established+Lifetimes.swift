@@ -135,7 +135,7 @@ extension Established {
         }
         // Where the peer is now is known, whatever is configured: who may be anywhere is asked there.
         guard connection.remoteAddress.canInitiate || isReauthenticating else { return }
-        for tunnel in tunnels {
+        for tunnel in withoutFurther(tunnels) {
             context.needsFreshIKE.insert(EngineContext.Tunnel(connection: connection.name, name: tunnel))
             context.replacements.append(
                 EngineContext.Replacement(

@@ -46,9 +46,11 @@ extension IKEv2Engine {
             remote: remote,
             createdAt: context.now
         )
+        // What stands beside another tunnel comes up behind it.
+        let first = connection.tunnels.first { $0.name == tunnel.configuredName } ?? tunnel
         let attempt = InitiatorAttempt(
             connection: connection,
-            tunnel: tunnel,
+            tunnel: first,
             redirectedFrom: redirectedFrom,
             &context
         )

@@ -37,7 +37,7 @@ struct InitiatorAwaitingAuth {
         let nat = derived.nat
         if derived.floatsPorts { common.floatPorts(context.configuration) }
         let identity = connection.effectiveLocalIdentity(at: common.local.address)
-        let inbound = context.newInboundSPI()
+        let inbound = context.newInboundSPI(for: attempt.tunnel.resource)
         let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound, withGroups: false)
         guard let key = connection.ownKey(as: identity, common) else {
             context.release(inbound)
@@ -128,7 +128,7 @@ struct InitiatorAwaitingAuth {
                 .securityAssociation(SAPayload(offers)),
                 .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
                 .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
-            ]
+            ] + ChildNegotiation.resourceInfo(derived.attempt.tunnel)
         }
         return payloads + connection.mobikeNotifications(common, derived.nat, isRequest: true, context)
     }

@@ -121,7 +121,7 @@ extension Established {
             context.count(.malformed)
             return
         }
-        let tunnels = children.filter { $0.isCurrent }.map { $0.snapshot.tunnel }
+        let tunnels = withoutFurther(children.filter { $0.isCurrent }.map { $0.snapshot.tunnel })
         guard !tunnels.isEmpty, context.follow(gateway, connection, tunnels, from: common) else {
             context.count(.limit)
             return

@@ -94,6 +94,8 @@ public struct ChildSADescription: Sendable {
     public let connection: String
     /// The tunnel's name.
     public let tunnel: String
+    /// The name that it shares with other CHILD_SAs for the same traffic, of which each worker prefers its own.
+    public let group: String
     /// The SPI that the peer puts in packets to us.
     public let inboundSPI: SPI
     /// The SPI that we put in packets to the peer.
@@ -126,6 +128,7 @@ public struct ChildSADescription: Sendable {
         id: UInt32,
         connection: String,
         tunnel: String,
+        group: String? = nil,
         inboundSPI: SPI,
         outboundSPI: SPI,
         transform: CipherTransform,
@@ -143,6 +146,7 @@ public struct ChildSADescription: Sendable {
         self.id = id
         self.connection = connection
         self.tunnel = tunnel
+        self.group = group ?? tunnel
         self.inboundSPI = inboundSPI
         self.outboundSPI = outboundSPI
         self.transform = transform

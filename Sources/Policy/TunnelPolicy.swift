@@ -27,6 +27,8 @@ public struct TunnelPolicy: Sendable {
     public var updown: String?
     /// Its precedence among tunnels whose selectors overlap, the lowest first; nil leaves that to the selectors.
     public var priority: Int?
+    /// Which of several CHILD_SAs with the same selectors it is; nil where there is one alone.
+    public var resource: ChildResource?
     /// Where it was written.
     public var origin: ConfigurationOrigin
 

@@ -115,6 +115,36 @@ struct SPDCacheTests {
         #expect(differences == 0)
     }
 
+    /// Of several SAs for one tunnel's traffic a worker sends by its own (RFC 9611).
+    @Test func anSAOfThisWorkerGoesBeforeOthersOfItsTunnel() throws {
+        let all = TrafficSelector(try #require(IPPrefix("10.0.0.0/8")))
+        let header = try header(packet(0x0a00_0001, 0x0a01_0001, 17, 0x0001_0002))
+        func name(_ tunnel: String, _ group: String) -> TunnelName {
+            TunnelName(connection: "c", tunnel: tunnel, group: group)
+        }
+        var cache = SPDCache()
+        func insert(_ slot: Int, _ name: TunnelName, isOwned: Bool, sends: Bool = true) {
+            cache.insert(slot: slot, tunnel: name, sends: sends, isOwned: isOwned, local: [all], remote: [all])
+        }
+        insert(1, name("t", "t"), isOwned: false)
+        #expect(cache.action(for: header) == .protect(slot: 1), "the only one, although it is elsewhere")
+        insert(2, name("t#1", "t"), isOwned: true)
+        insert(3, name("t#2", "t"), isOwned: false)
+        #expect(cache.action(for: header) == .protect(slot: 2))
+        // Another tunnel's is no substitute.
+        insert(4, name("u", "u"), isOwned: false)
+        #expect(cache.action(for: header) == .protect(slot: 4))
+        cache.remove(.sa(slot: 4))
+        // A replacement sends once it may, and not before.
+        insert(5, name("t#1", "t"), isOwned: true, sends: false)
+        #expect(cache.action(for: header) == .protect(slot: 2))
+        cache.useForSending(slot: 5)
+        #expect(cache.action(for: header) == .protect(slot: 5))
+        cache.remove(.sa(slot: 2))
+        cache.remove(.sa(slot: 5))
+        #expect(cache.action(for: header) == .protect(slot: 3), "the newest of the others")
+    }
+
     @Test func rangesThatAreNoPrefixMatchExactly() throws {
         var cache = SPDCache()
         let all = TrafficSelector(try #require(IPPrefix("0.0.0.0/0")))

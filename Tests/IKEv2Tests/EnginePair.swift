@@ -319,16 +319,20 @@ extension EnginePair {
     }
 
     /// What keeps the two ends from being each other's mirror with exactly one SA, or nil.
-    var mirrorFailure: String? {
+    var mirrorFailure: String? { mirrorFailure(children: 1) }
+
+    /// The same for an IKE_SA with several CHILD_SAs.
+    func mirrorFailure(children: Int) -> String? {
         let counts = Side.allCases.map { (self[$0].established.count, self[$0].installed.count) }
-        guard counts.allSatisfy({ $0 == (1, 1) }) else {
+        guard counts.allSatisfy({ $0 == (1, children) }) else {
             return "IKE_SAs and CHILD_SAs are \(counts); failures \(self[.initiator].failures) "
                 + "\(self[.responder].failures) \(self[.initiator].childFailures)"
         }
-        guard let left = self[.initiator].installed.values.first,
-            let right = self[.responder].installed.values.first
-        else { return "nothing installed" }
-        return Self.difference(left, right)
+        for left in self[.initiator].installed.values {
+            let mirrors = self[.responder].installed.values.map { Self.difference(left, $0) }
+            if !mirrors.contains(nil) { return mirrors.compactMap { $0 }.first ?? "nothing installed" }
+        }
+        return nil
     }
 
     static func difference(_ left: ChildSAInstallation, _ right: ChildSAInstallation) -> String? {

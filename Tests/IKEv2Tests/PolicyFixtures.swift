@@ -72,6 +72,8 @@ struct PolicyFixture {
     var retransmission = RetransmissionPolicy()
     var childLifetime = SALifetime.childDefault
     var ikeLifetime = SALifetime.ikeDefault
+    /// CHILD_SAs that `sub` has (RFC 9611).
+    var childCount = 1
     /// Names of further tunnels: `one` is 10.x.1.0/24 on both sides of a second octet of its own.
     var furtherTunnels: [String] = []
     private let file: String
@@ -119,7 +121,7 @@ struct PolicyFixture {
             remoteIdentity: remoteIdentity,
             sharedKeys: SharedKeyring(key(sharedKey)),
             proposals: proposals(ike, .ike),
-            tunnels: [tunnel] + further,
+            tunnels: tunnel.spread(over: childCount) + further,
             forcesEncapsulation: forcesEncapsulation,
             livenessDelay: livenessDelay,
             lifetime: ikeLifetime,

@@ -9,6 +9,8 @@ struct ModelSA: Sendable {
     let id: UInt32
     let ikeID: UInt32
     let tunnel: String
+    /// What it has in common with others for the same traffic, whose numbers the ends need not agree on.
+    let group: String
     let inboundSPI: SPI
     let outboundSPI: SPI
     /// Stands for the keys: equal keys have equal fingerprints.
@@ -23,6 +25,7 @@ struct ModelSA: Sendable {
         id = sa.id
         ikeID = installation.ikeID
         tunnel = sa.tunnel
+        group = sa.group
         inboundSPI = sa.inboundSPI
         outboundSPI = sa.outboundSPI
         inboundKeys = Self.fingerprint(sa.inboundKeys)
@@ -32,7 +35,7 @@ struct ModelSA: Sendable {
 
     /// True when `other`, at the other end, is the same pair seen from there.
     func mirrors(_ other: ModelSA) -> Bool {
-        tunnel == other.tunnel && inboundSPI == other.outboundSPI && outboundSPI == other.inboundSPI
+        group == other.group && inboundSPI == other.outboundSPI && outboundSPI == other.inboundSPI
             && inboundKeys == other.outboundKeys && outboundKeys == other.inboundKeys
             && inboundKeys != outboundKeys && path.encapsulation == other.path.encapsulation
     }

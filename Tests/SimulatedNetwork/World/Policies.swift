@@ -63,6 +63,8 @@ struct PolicyShape: Sendable {
     static let connection = "net"
 
     var tunnels = 1
+    /// CHILD_SAs of each tunnel (RFC 9611).
+    var childCount = 1
     var ike = "aes256gcm16-prfsha256-x25519"
     var esp = "aes256gcm16"
     var start = StartMode.start
@@ -84,7 +86,7 @@ struct PolicyShape: Sendable {
     func policy(for side: Side) -> ConnectionPolicy {
         let origin = ConfigurationOrigin(source: "\(side).yaml", line: 1)
         let offers = esp.split(separator: " ").map { Fixed.proposal(String($0), .esp) }
-        let entries = (0..<tunnels).map { index in
+        let entries = (0..<tunnels).flatMap { index in
             let (west, east) = (Self.network(.west, index), Self.network(.east, index))
             return TunnelPolicy(
                 name: Self.tunnelName(index),
@@ -94,7 +96,7 @@ struct PolicyShape: Sendable {
                 start: start,
                 lifetime: childLifetime,
                 origin: origin
-            )
+            ).spread(over: childCount)
         }
         var connection = ConnectionPolicy(
             name: Self.connection,
