@@ -92,12 +92,13 @@ containers:
 	@if [ ! -e Config/containers/psk ]; then umask 077; head -c 24 /dev/urandom | base64 > Config/containers/psk; fi
 	@echo "next: podman-compose -f Config/containers/compose.yaml up -d, podman exec gateway causeway status"
 
-# Both parts of Benchmarks; BENCH='--quick' is one short round.
+# All parts of Benchmarks; BENCH='--quick' is one short round.
 bench: product
 	@mkdir -p Benchmarks/results
 	@$(SWIFT) build $(PRODUCT) --product microbench && { echo '# Micro'; echo; .build-product/release/microbench; } > Benchmarks/results/micro.md
 	@cat Benchmarks/results/micro.md
 	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Benchmarks/run.py $(BENCH)
+	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Benchmarks/tunnels.py
 
 # Nothing is started or enabled; an existing configuration stays as it is.
 install: product

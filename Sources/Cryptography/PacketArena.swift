@@ -15,15 +15,14 @@ public struct PacketArena: ~Copyable, @unchecked Sendable {
     public init(capacity: Int) {
         precondition(capacity >= 0)
         self.capacity = capacity
-        unsafe base = UnsafeMutableRawPointer.allocate(byteCount: max(capacity, 1), alignment: 4_096)
-        unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: max(capacity, 1))
+        // Pages of its own: what is never used takes no memory, and no plaintext stays in freed memory.
+        guard let pages = unsafe csodium_map_pages(max(capacity, 1)) else {
+            fatalError("no memory for packets")
+        }
+        unsafe base = pages
     }
 
-    deinit {
-        // Plaintext of the last batch stays in no freed memory.
-        unsafe sodium_memzero(base, capacity)
-        unsafe base.deallocate()
-    }
+    deinit { unsafe csodium_unmap_pages(base, max(capacity, 1)) }
 
     @inlinable
     func check(_ offset: Int, _ count: Int) {

@@ -31,11 +31,7 @@ public struct PrivateKeyInfo: Sendable {
     public init(wiping octets: inout [UInt8]) throws(CryptoError) {
         defer { Sodium.wipe(&octets) }
         guard octets.count <= Self.longestEncoding else { throw .invalidLength }
-        let key = try PublicOrPrivateKey(octets, isPrivate: true)
-        algorithm = try key.algorithm()
-        bits = unsafe Int(EVP_PKEY_get_bits(key.pointer))
-        keyID = try key.keyID()
-        encoded = try key.privateEncoding()
+        try self.init(PublicOrPrivateKey(octets, isPrivate: true))
     }
 }
 
@@ -66,7 +62,7 @@ public struct PublicKeyInfo: Hashable, Sendable {
 ///
 /// Safe: it owns its pointer and nothing shares it.
 @safe
-private struct PublicOrPrivateKey: ~Copyable {
+struct PublicOrPrivateKey: ~Copyable {
     let pointer: OpaquePointer
 
     init(_ octets: [UInt8], isPrivate: Bool) throws(CryptoError) {
@@ -86,6 +82,22 @@ private struct PublicOrPrivateKey: ~Copyable {
             unsafe EVP_PKEY_free(parsed)
             ERR_clear_error()
             throw .unsupported(isPrivate ? "private key" : "public key")
+        }
+        unsafe pointer = key
+    }
+
+    /// Takes over a key that nobody else frees.
+    init(owning key: OpaquePointer) { unsafe pointer = key }
+
+    /// The private key of a PKCS#8 encoding of ours.
+    init(_ encoded: SecretKey) throws(CryptoError) {
+        let parsed: OpaquePointer? = unsafe encoded.withOctets { octets in
+            var cursor = octets.baseAddress
+            return unsafe d2i_AutoPrivateKey(nil, &cursor, octets.count)
+        }
+        guard let key = unsafe parsed else {
+            ERR_clear_error()
+            throw .unsupported("private key")
         }
         unsafe pointer = key
     }

@@ -40,14 +40,17 @@ struct TunnelName: Hashable, Sendable {
     let tunnel: String
     /// The name that several SAs for the same traffic share.
     var group: String
-    
+
     init(connection: String, tunnel: String, group: String? = nil) {
         self.connection = connection
         self.tunnel = tunnel
         self.group = group ?? tunnel
     }
 
-    func isBeside(_ other: TunnelName) -> Bool { connection == other.connection && group == other.group }
+    /// True for another one's SA for the same traffic; an older SA of the same is no substitute for a newer one.
+    func isBeside(_ other: TunnelName) -> Bool {
+        connection == other.connection && group == other.group && tunnel != other.tunnel
+    }
 }
 
 /// What to do with an outbound packet.

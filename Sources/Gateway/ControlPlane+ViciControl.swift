@@ -16,8 +16,10 @@ extension ControlPlane {
     private func tunnels(child: String?, ike: String?) -> [TunnelKey]? {
         let candidates = ike.map { connection(named: $0).map { [$0] } ?? [] } ?? description.connections
         for connection in candidates {
-            let keys = connection.tunnels.filter { child.map { [name = $0.name] in $0 == name } ?? !$0.isFurther }
-                .map { TunnelKey(connection: connection.name, tunnel: $0.name) }
+            let keys = connection.tunnels.filter {
+                child.map { [name = $0.name] in $0 == name } ?? !$0.isFurther
+            }
+            .map { TunnelKey(connection: connection.name, tunnel: $0.name) }
             if child == nil || !keys.isEmpty { return keys }
         }
         return nil

@@ -26,7 +26,8 @@ struct ConnectionReader {
     static let keys =
         [
             "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
-            "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window", "child-sas",
+            "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
+            "child-sas",
             "tfc-padding",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
             "fragmentation", "mobike",

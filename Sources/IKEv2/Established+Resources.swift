@@ -16,7 +16,8 @@ extension Established {
             return
         }
         for tunnel in connection.tunnels
-        where tunnel.isFurther && tunnel.configuredName == resource.tunnel && current(of: tunnel.name) == nil {
+        where tunnel.isFurther && tunnel.configuredName == resource.tunnel && current(of: tunnel.name) == nil
+        {
             let task = OwnExchange.Task.createChild(tunnel: tunnel.name)
             guard active?.task != task, !waiting.contains(task), waiting.count < Self.maximumWaiting else {
                 continue

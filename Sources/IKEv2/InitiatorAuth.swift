@@ -124,11 +124,12 @@ struct InitiatorAwaitingAuth {
         }
         payloads.append(.authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)))
         if !derived.isChildless {
-            payloads += [
-                .securityAssociation(SAPayload(offers)),
-                .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
-                .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
-            ] + ChildNegotiation.resourceInfo(derived.attempt.tunnel)
+            payloads +=
+                [
+                    .securityAssociation(SAPayload(offers)),
+                    .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
+                    .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
+                ] + ChildNegotiation.resourceInfo(derived.attempt.tunnel)
         }
         return payloads + connection.mobikeNotifications(common, derived.nat, isRequest: true, context)
     }

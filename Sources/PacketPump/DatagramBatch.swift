@@ -13,8 +13,17 @@ struct DatagramBatch: ~Copyable {
     static let room = 65_536
     private static let stride = headroom + room
 
+    /// Messages that a call takes while they are trains of packets: as much as a core's cache holds.
+    private static let trains = 16
+    /// Octets of a call's messages up to which the next call may take as many as there are slots.
+    private static let small = 128 << 10
+
     var arena: PacketArena
     private let slots: Int
+    /// Messages that the next call takes.
+    private var wanted: Int
+    /// True when the last call took as many messages as it could.
+    private(set) var isFull = false
     private let vectors: OpaquePointer
     private let datagrams: UnsafeMutablePointer<clinux_datagram>
 
@@ -24,6 +33,7 @@ struct DatagramBatch: ~Copyable {
         }
         unsafe self.vectors = unsafe vectors
         self.slots = slots
+        wanted = min(slots, Self.trains)
         arena = PacketArena(capacity: slots * Self.stride)
         let datagrams = UnsafeMutablePointer<clinux_datagram>.allocate(capacity: slots)
         unsafe datagrams.initialize(repeating: clinux_datagram(), count: slots)
@@ -37,8 +47,8 @@ struct DatagramBatch: ~Copyable {
 
     /// Fills slots from the first on; the result is how many, or a negated errno.
     mutating func receive(from descriptor: Int32) -> Int {
-        let (vectors, datagrams, slots) = unsafe (vectors, datagrams, slots)
-        return unsafe arena.withUnsafeBase { base in
+        let (vectors, datagrams, wanted) = unsafe (vectors, datagrams, wanted)
+        let count = unsafe arena.withUnsafeBase { base in
             Int(
                 unsafe clinux_receive(
                     vectors,
@@ -46,11 +56,22 @@ struct DatagramBatch: ~Copyable {
                     base + Self.headroom,
                     Self.stride,
                     Self.room,
-                    UInt32(slots),
+                    UInt32(wanted),
                     datagrams
                 )
             )
         }
+        isFull = count == wanted
+        adapt(count)
+        return count
+    }
+
+    /// Single packets, as most devices send them, are better taken by the dozen: what arrives together is merged.
+    private mutating func adapt(_ count: Int) {
+        guard isFull else { return }
+        var octets = 0
+        for slot in 0..<count { octets += Int(unsafe datagrams[slot].length) }
+        wanted = octets > Self.small ? min(slots, Self.trains) : slots
     }
 
     /// Where the datagram of a slot starts in the arena.

@@ -21,7 +21,7 @@ extension WorkerState {
                 if kind.isUDP { takeMessage(slot, kind, now) } else { takeRaw(slot, kind, now) }
             }
             deliver(kind, at: now)
-            if count < Self.receiveSlots { return }
+            if !incoming.isFull { return }
         }
     }
 

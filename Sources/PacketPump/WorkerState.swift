@@ -12,7 +12,7 @@ struct WorkerState: ~Copyable {
     /// Calls of recvmmsg a turn makes on each socket.
     static let socketBudget = 4
     /// Messages a call of recvmmsg takes.
-    static let receiveSlots = 16
+    static let receiveSlots = 64
 
     /// The sockets that a worker reads and sends by.
     struct Sockets {

@@ -124,13 +124,26 @@ struct SPDCacheTests {
         }
         var cache = SPDCache()
         func insert(_ slot: Int, _ name: TunnelName, isOwned: Bool, sends: Bool = true) {
-            cache.insert(slot: slot, tunnel: name, sends: sends, isOwned: isOwned, local: [all], remote: [all])
+            cache.insert(
+                slot: slot,
+                tunnel: name,
+                sends: sends,
+                isOwned: isOwned,
+                local: [all],
+                remote: [all]
+            )
         }
         insert(1, name("t", "t"), isOwned: false)
         #expect(cache.action(for: header) == .protect(slot: 1), "the only one, although it is elsewhere")
         insert(2, name("t#1", "t"), isOwned: true)
         insert(3, name("t#2", "t"), isOwned: false)
         #expect(cache.action(for: header) == .protect(slot: 2))
+        // Nor is an older one of ours where a newer one of the same is elsewhere: the peer may have deleted it.
+        insert(6, name("v", "v"), isOwned: true)
+        insert(7, name("v", "v"), isOwned: false)
+        #expect(cache.action(for: header) == .protect(slot: 7))
+        cache.remove(.sa(slot: 6))
+        cache.remove(.sa(slot: 7))
         // Another tunnel's is no substitute.
         insert(4, name("u", "u"), isOwned: false)
         #expect(cache.action(for: header) == .protect(slot: 4))

@@ -4,7 +4,8 @@
   wire.py LEFT RIGHT [SEED]      lines on stdin: JSON such as {"loss": 0.05}; each is answered with the counts so far
 
 Frames pass with their virtio-net header: offloaded checksums and segments arrive as they were sent. ARP and neighbour
-discovery are left alone.
+discovery are left alone. With `cut` each longer UDP and ESP packet becomes IP fragments of at most so many octets, which arrive
+in any order and among those of others, as behind a router that does not ask whether it may.
 """
 import heapq
 import json
@@ -19,8 +20,17 @@ import time
 from pathlib import Path
 
 SOL_PACKET, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 15, 23, 3
-VNET = 10
-KEYS = ("loss", "dup", "reorder", "delay")
+VNET, ETHERNET = 10, 14
+KEYS = ("loss", "dup", "reorder", "delay", "cut")
+
+
+def checksum(data):
+    """RFC 1071."""
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total > 0xffff:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
 
 
 class ImpairedWire:
@@ -39,7 +49,7 @@ class ImpairedWire:
         self.tell()
 
     def tell(self, **settings):
-        """Change the settings (probabilities, `delay` in seconds); the counts before the change."""
+        """Change the settings (probabilities, `delay` in seconds, `cut` in octets); the counts before the change."""
         self.process.stdin.write(json.dumps(settings) + "\n")
         return self.process.stdout.readline().strip()
 
@@ -48,7 +58,8 @@ class Relay:
     def __init__(self, devices, seed):
         self.chance = random.Random(seed)
         self.settings = dict.fromkeys(KEYS, 0.0)
-        self.counts = dict.fromkeys(("passed", "lost", "doubled", "reordered"), 0)
+        self.counts = dict.fromkeys(("passed", "lost", "doubled", "reordered", "cut"), 0)
+        self.identification = 0
         self.sockets = []
         for device in devices:
             s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
@@ -71,6 +82,11 @@ class Relay:
             self.counts["lost"] += 1
             return None
         self.counts["passed"] += 1
+        if s["cut"] and (pieces := self.fragments(data, int(s["cut"]))):
+            self.counts["cut"] += 1
+            for piece in pieces:
+                self.put_off(s["delay"] + self.chance.uniform(0, 0.01), target, piece)
+            return None
         wait = s["delay"]
         if self.chance.random() < s["reorder"]:
             self.counts["reordered"] += 1
@@ -79,6 +95,29 @@ class Relay:
             self.counts["doubled"] += 1
             self.put_off(wait + self.chance.uniform(0, 0.02), target, data)
         return self.put_off(wait, target, data) if wait else self.send(target, data)
+
+    def fragments(self, data, limit):
+        """An IPv4 packet of UDP or ESP in fragments (RFC 791 §3.2); nothing for one that is short enough or many packets in one."""
+        packet = bytearray(data[VNET + ETHERNET:])
+        header, total = (packet[0] & 15) * 4, struct.unpack_from("!H", packet, 2)[0]
+        if data[1] or packet[9] not in (17, 50) or total <= limit or struct.unpack_from("!H", packet, 6)[0] & 0x3fff:
+            return []
+        if data[0] & 1:                                     # the checksum was left to the device
+            start, field = struct.unpack_from("<HH", data, 6)
+            start -= ETHERNET
+            struct.pack_into("!H", packet, start + field, checksum(bytes(packet[start:total])) or 0xffff)
+        step, found = (limit - header) // 8 * 8, []
+        self.identification = (self.identification + 1) & 0xffff
+        for at in range(header, total, step):
+            octets = bytes(packet[at:min(at + step, total)])
+            more = 0x2000 if at + step < total else 0
+            piece = packet[:header]
+            struct.pack_into("!HHH", piece, 2, header + len(octets), self.identification, more | (at - header) // 8)
+            struct.pack_into("!H", piece, 10, 0)
+            struct.pack_into("!H", piece, 10, checksum(bytes(piece)))
+            found.append(bytes(VNET) + data[VNET:VNET + ETHERNET] + bytes(piece) + octets)
+        self.chance.shuffle(found)
+        return found
 
     @staticmethod
     def send(target, data):
