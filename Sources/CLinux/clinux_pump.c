@@ -11,7 +11,6 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -229,16 +228,6 @@ int clinux_processors(void) {
         return 1;
     int count = CPU_COUNT(&set);
     return count > 0 ? count : 1;
-}
-
-int clinux_watch_open(int fd) {
-    int watch = epoll_create1(EPOLL_CLOEXEC);
-    if (watch < 0)
-        return -errno;
-    struct epoll_event event = {.events = EPOLLIN};
-    if (epoll_ctl(watch, EPOLL_CTL_ADD, fd, &event) < 0)
-        return close_with(watch);
-    return watch;
 }
 
 int clinux_receive_error(int fd, clinux_outer_error *error) {

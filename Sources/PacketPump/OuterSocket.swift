@@ -67,7 +67,9 @@ enum OuterSocket {
 
     /// What Dispatch is to watch in place of a socket with an error queue.
     static func watch(_ socket: OwnedDescriptor) throws(PumpError) -> OwnedDescriptor {
-        OwnedDescriptor(try PumpError.check(clinux_watch_open(socket.number), "watch a socket"))
+        let poller = OwnedDescriptor(try PumpError.check(clinux_poller_open(), "watch a socket"))
+        try PumpError.check(clinux_poller_add(poller.number, socket.number, 0), "watch a socket")
+        return poller
     }
 
     private static func options(mark: UInt32, buffer: Int, dontFragment: Bool) -> clinux_socket_options {

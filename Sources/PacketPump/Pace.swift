@@ -4,8 +4,8 @@ import Primitives
 /// How often a worker is woken, and its scheduling class by that.
 ///
 /// A busy worker that preempts whoever gives it packets is woken for each few of them, and both pay for it. As
-/// SCHED_BATCH it runs at once where a CPU is idle, but takes nobody's turn: in a flood of small packets its batches are
-/// twice as large. A worker that has little to do stays as it is, for then its delay counts and not its cost.
+/// SCHED_BATCH it runs at once where a CPU is idle, but takes nobody's turn: in a flood of small packets there are a
+/// sixth of the context switches. A worker that has little to do stays as it is, for then its delay counts.
 struct Pace {
     /// Turns over which the rate is measured.
     private static let window = 64

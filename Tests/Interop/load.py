@@ -7,7 +7,7 @@ import time
 from gateways import Causewayd, StrongSwan
 from kernel_peer import KernelScene
 from lab import LabError, wait_until
-from scene import HA, HB, LONG, Scene, case, drops, expect, note
+from scene import HA, HB, Scene, case, drops, expect, note
 from traffic import Pinger, transfer
 from wire import ImpairedWire
 

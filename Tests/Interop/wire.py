@@ -19,18 +19,11 @@ import sys
 import time
 from pathlib import Path
 
+from traffic import checksum
+
 SOL_PACKET, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 15, 23, 3
 VNET, ETHERNET = 10, 14
 KEYS = ("loss", "dup", "reorder", "delay", "cut")
-
-
-def checksum(data):
-    """RFC 1071."""
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xffff:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
 
 
 class ImpairedWire:

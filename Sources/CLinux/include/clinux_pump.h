@@ -112,9 +112,6 @@ clinux_flush_result clinux_send_flush(clinux_batch *batch, int fd, int patience_
 int clinux_send_one(int fd, const void *octets, size_t count, const clinux_endpoint *local,
                     const clinux_endpoint *remote);
 
-/* A descriptor that is readable while `fd` is, or while its error queue holds something: libdispatch does not tell
- * of errors alone, and would spin on them. */
-int clinux_watch_open(int fd);
 /* Takes one error from the queue: 1, or 0 when it is empty. */
 int clinux_receive_error(int fd, clinux_outer_error *error);
 
@@ -125,7 +122,7 @@ ssize_t clinux_write(int fd, const void *octets, size_t count);
 enum { CLINUX_PIECES = 130 };
 ssize_t clinux_write_pieces(int fd, const void *base, const clinux_piece *pieces, uint32_t count);
 /* A descriptor that is readable while one of at most 32 that were added to it is readable or has an error: libdispatch
- * does not tell of errors alone. */
+ * does not tell of errors alone, and would spin on them. */
 int clinux_poller_open(void);
 int clinux_poller_add(int poller, int fd, uint32_t number);
 void clinux_poller_remove(int poller, int fd);
