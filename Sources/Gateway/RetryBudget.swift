@@ -2,7 +2,8 @@ import Primitives
 
 /// How many new attempts the whole gateway may begin: a burst, then a steady rate.
 ///
-/// A thousand tunnels whose path comes back must not shake hands all at once, whatever each of them waits for.
+/// A thousand tunnels whose path comes back must not shake hands all at once, whatever each of them waits for. An attempt
+/// that succeeds is given back: peers that answer are brought up as fast as they do, within the limit of those under way.
 struct RetryBudget: Equatable, Sendable {
     static let burst = 64.0
     static let perSecond = 16.0
@@ -19,6 +20,9 @@ struct RetryBudget: Equatable, Sendable {
         tokens -= 1
         return true
     }
+
+    /// Gives an attempt back that led to a tunnel.
+    mutating func giveBack() { tokens = min(Self.burst, tokens + 1) }
 
     /// From when on the next attempt is there.
     var availableAt: Instant {

@@ -1,3 +1,4 @@
+import HeapModule
 import IKECore
 import Policy
 import Primitives
@@ -88,11 +89,20 @@ struct Supervisor: Sendable {
         }
     }
 
+    /// When a tunnel that waits is due.
+    private struct Due: Comparable {
+        let instant: Instant
+        let key: TunnelKey
+
+        static func < (left: Due, right: Due) -> Bool {
+            (left.instant, left.key) < (right.instant, right.key)
+        }
+    }
+
     private(set) var entries: [TunnelKey: Entry] = [:]
     private var keysByConnection: [String: [TunnelKey]] = [:]
-    /// The entries that wait, so that asking what is due costs little while nothing changes.
-    private var due: [TunnelKey: Instant] = [:]
-    private var earliest: Instant?
+    /// The entries that wait; who waits longest goes first, so that a name late in the alphabet does not starve.
+    private var due = Heap<Due>()
     private var inFlight = 0
     private var budget = RetryBudget()
     private var entropy: any EntropySource
@@ -103,7 +113,7 @@ struct Supervisor: Sendable {
 
     /// When something is due; nil also while as many handshakes run as may: the end of one asks again.
     var deadline: Instant? {
-        guard inFlight < Self.maximumInFlight, let earliest else { return nil }
+        guard inFlight < Self.maximumInFlight, let earliest = due.min?.instant else { return nil }
         return max(earliest, budget.availableAt)
     }
 
@@ -112,8 +122,7 @@ struct Supervisor: Sendable {
         let old = entries
         entries = [:]
         keysByConnection = [:]
-        due = [:]
-        earliest = nil
+        due = Heap()
         inFlight = 0
         for tunnel in tunnels {
             let key = tunnel.key
@@ -128,23 +137,15 @@ struct Supervisor: Sendable {
 
     /// Keeps every index in step with an entry that changed.
     private mutating func put(_ entry: Entry, _ key: TunnelKey) {
-        if entries[key]?.phase == .connecting { inFlight -= 1 }
+        let before = entries[key]?.phase
+        if before == .connecting { inFlight -= 1 }
         if entry.phase == .connecting { inFlight += 1 }
         entries[key] = entry
-        let before = due[key]
-        if case .waiting(let instant) = entry.phase {
-            guard before != instant else { return }
-            due[key] = instant
-            if before == nil || before != earliest {
-                earliest = min(earliest ?? instant, instant)
-                return
-            }
-        } else {
-            guard before != nil else { return }
-            due[key] = nil
-            guard before == earliest else { return }
+        if case .waiting(let instant) = entry.phase, before != entry.phase {
+            due.insert(Due(instant: instant, key: key))
         }
-        earliest = due.values.min()
+        // What changed its phase since it was entered here does not wait any more.
+        while let first = due.min, entries[first.key]?.phase != .waiting(first.instant) { due.removeMin() }
     }
 
     /// Changes one entry, if it is there.
@@ -156,17 +157,13 @@ struct Supervisor: Sendable {
 
     /// The tunnels to initiate now; they count as connecting from here on.
     mutating func takeDue(at now: Instant) -> [TunnelKey] {
-        guard let earliest, earliest <= now, inFlight < Self.maximumInFlight else { return [] }
-        // Who waits longest goes first: a name late in the alphabet must not starve.
-        let candidates = due.filter { $0.value <= now }.sorted { ($0.value, $0.key) < ($1.value, $1.key) }
         var taken = [TunnelKey]()
-        for (key, _) in candidates {
-            guard inFlight < Self.maximumInFlight, budget.take(at: now), var entry = entries[key] else {
-                break
-            }
+        while inFlight < Self.maximumInFlight, let first = due.min, first.instant <= now,
+            var entry = entries[first.key], budget.take(at: now)
+        {
             entry.phase = .connecting
-            put(entry, key)
-            taken.append(key)
+            put(entry, first.key)
+            taken.append(first.key)
         }
         return taken
     }
@@ -245,6 +242,7 @@ struct Supervisor: Sendable {
     /// A CHILD_SA is up, whoever initiated it.
     mutating func childUp(_ key: TunnelKey, id: UInt32, at now: Instant) {
         guard var entry = entries[key] else { return }
+        if entry.phase == .connecting { budget.giveBack() }
         if entry.children.isEmpty { entry.upSince = now }
         entry.children.insert(id)
         entry.phase = .up(entry.children.count)

@@ -234,34 +234,3 @@ struct EngineContext {
 
     mutating func release(_ spi: SPI) { inboundSPIs.remove(spi) }
 }
-
-/// The connections in order of configuration.
-struct PolicyTable {
-    let connections: [ConnectionPolicy]
-    private let byName: [String: Int]
-
-    init(_ connections: [ConnectionPolicy]) {
-        self.connections = connections
-        var byName: [String: Int] = [:]
-        for (index, connection) in connections.enumerated() where byName[connection.name] == nil {
-            byName[connection.name] = index
-        }
-        self.byName = byName
-    }
-
-    subscript(name: String) -> ConnectionPolicy? { byName[name].map { connections[$0] } }
-
-    /// Connections for a peer at `remote` that speaks to `local`: those that name the addresses most precisely come
-    /// first, the precision of both ends together, then that of the peer's, then the order of configuration.
-    func candidates(local: IPAddress, remote: IPAddress) -> [ConnectionPolicy] {
-        var ranked: [(both: Int, theirs: Int, index: Int)] = []
-        for (index, connection) in connections.enumerated() {
-            guard let theirs = connection.remoteAddress.precision(for: remote),
-                connection.localAddresses.isEmpty || connection.localAddresses.contains(local)
-            else { continue }
-            ranked.append((theirs + (connection.localAddresses.isEmpty ? 1 : 129), theirs, index))
-        }
-        ranked.sort { ($1.both, $1.theirs, $0.index) < ($0.both, $0.theirs, $1.index) }
-        return ranked.map { connections[$0.index] }
-    }
-}

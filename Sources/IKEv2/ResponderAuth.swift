@@ -170,11 +170,9 @@ struct ResponderAwaitingAuth {
         _ wanted: IDPayload?,
         _ common: SACommon
     ) -> Result<[ConnectionPolicy], DownCause> {
-        let forPeer = Self.ranked(initial.candidates) { connection in
-            connection.effectiveRemoteIdentity?.match(identity) ?? .any
-        }
+        let forPeer = initial.candidates.matching(identity)
         guard !forPeer.isEmpty else {
-            let expected = initial.candidates.prefix(8).map { connection in
+            let expected = initial.candidates.examples.map { connection in
                 let id = connection.effectiveRemoteIdentity?.description ?? "%any"
                 return "'\(id)' (\(connection.origin(of: "remote-id")))"
             }
@@ -199,17 +197,6 @@ struct ResponderAwaitingAuth {
                 "the peer wants to speak to '\(wantedIdentity)', we are " + ours.joined(separator: " or ")
             )
         )
-    }
-
-    /// Those that match, the best first; of equal ones the order stays.
-    private static func ranked(
-        _ candidates: [ConnectionPolicy],
-        by match: (ConnectionPolicy) -> IdentityMatch
-    ) -> [ConnectionPolicy] {
-        candidates.enumerated().compactMap { index, connection in
-            let match = match(connection)
-            return match == .none ? nil : (match, index, connection)
-        }.sorted { left, right in (right.0, left.1) < (left.0, right.1) }.map { $0.2 }
     }
 
     /// Answers with one error and keeps just the answer.

@@ -85,20 +85,19 @@ enum ResponderInit {
     private static func choose(
         _ offered: [Proposal],
         preferring group: UInt16,
-        _ candidates: [ConnectionPolicy]
-    ) -> Result<(IKESuite, [ConnectionPolicy]), ProposalRefusal> {
+        _ candidates: PolicyCandidates
+    ) -> Result<(IKESuite, PolicyCandidates), ProposalRefusal> {
         var refusal: ProposalRefusal?
-        for connection in candidates {
+        let classes = candidates.classes
+        for candidate in classes {
             do throws(ProposalRefusal) {
-                let accepted = connection.proposals.map { $0.preferring(group) }
                 let chosen = try ProposalRefusal.choose(
                     from: offered,
-                    accepting: accepted,
-                    origin: connection.origin(of: "ike-proposals")
+                    accepting: candidate.proposals.map { $0.preferring(group) },
+                    origin: candidate.origin
                 ).proposal
                 guard let suite = IKESuite(chosen) else { continue }
-                let fitting = candidates.filter { $0.accepts(chosen) }
-                return .success((suite, fitting))
+                return .success((suite, candidates.accepting(chosen)))
             } catch {
                 refusal = refusal ?? error
             }
@@ -107,9 +106,9 @@ enum ResponderInit {
             refusal
                 ?? ProposalRefusal(
                     offered: offered,
-                    accepted: candidates.flatMap { $0.proposals },
+                    accepted: classes.flatMap { $0.proposals },
                     missing: [],
-                    origin: candidates.first?.origin ?? ConfigurationOrigin(source: "-")
+                    origin: classes.first?.origin ?? ConfigurationOrigin(source: "-")
                 )
         )
     }
@@ -128,17 +127,10 @@ extension Proposal {
     }
 }
 
-extension ConnectionPolicy {
-    /// True when one of its proposals holds all transforms of `chosen`.
-    fileprivate func accepts(_ chosen: Proposal) -> Bool {
-        proposals.contains { proposal in chosen.transforms.allSatisfy { proposal.transforms.contains($0) } }
-    }
-}
-
 /// The responder's key pair and the shared secret are being computed; then the IKE_SA_INIT response goes out.
 struct ResponderComputing {
     let suite: IKESuite
-    let candidates: [ConnectionPolicy]
+    let candidates: PolicyCandidates
     let nat: NATDetection
     let initiatorNonce: [UInt8]
     /// RealMessage1 of RFC 7296 §2.15.
@@ -181,7 +173,7 @@ struct ResponderComputing {
         _ context: inout EngineContext
     ) -> Transition {
         let nonce = context.entropy.bytes(32)
-        let hides = candidates.contains { $0.forcesEncapsulation }
+        let hides = candidates.forcesEncapsulation
         let hidingSource = hides ? context.entropy.bytes(20) : nil
         do {
             var chosen = suite.proposal

@@ -106,11 +106,32 @@ func tunnel(_ key: TunnelKey, _ mode: StartMode, _ canInitiate: Bool = true) -> 
         let first = supervisor.takeDue(at: start)
         #expect(first.count == Supervisor.maximumInFlight)
         #expect(supervisor.takeDue(at: start).isEmpty)
-        for key in first.prefix(10) { supervisor.childUp(key, id: 1, at: start) }
-        // A flood of attempts must not follow a flood of successes: the budget of the first second is used up.
+        // What failed used its attempt up: the next ones come at the steady rate.
+        for key in first.prefix(10) { supervisor.attemptFailed(key, cause: .localRequest, at: start) }
         #expect(supervisor.takeDue(at: start).isEmpty)
-        #expect(supervisor.takeDue(at: seconds(1)).count == 10)
+        #expect(supervisor.takeDue(at: seconds(0.25)).count == 4)
+        #expect(supervisor.takeDue(at: seconds(10)).count == 6)
         #expect(supervisor.deadline == nil)
+    }
+
+    @Test func whatComesUpMakesRoomForTheNext() {
+        var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
+        let keys = (0..<10_000).map { TunnelKey(connection: "c\($0)", tunnel: "t") }
+        supervisor.setTunnels(keys.map { tunnel($0, .start) }, at: start)
+        var begun = Set<TunnelKey>()
+        while case let next = supervisor.takeDue(at: start), !next.isEmpty {
+            #expect(next.count <= Supervisor.maximumInFlight)
+            for key in next {
+                #expect(begun.insert(key).inserted)
+                supervisor.childUp(key, id: UInt32(begun.count), at: start)
+            }
+        }
+        #expect(begun.count == keys.count)
+        // What comes back at once after all went down is held to the rate.
+        for (index, key) in keys.enumerated() {
+            supervisor.childDown(key, id: UInt32(index + 1), cause: .peerDeleted, at: start)
+        }
+        #expect(supervisor.takeDue(at: seconds(2)).count <= Int(RetryBudget.burst))
     }
 
     @Test func aRekeyChangesNoCountAndItsOldChildGoesSilently() {
@@ -183,7 +204,7 @@ func tunnel(_ key: TunnelKey, _ mode: StartMode, _ canInitiate: Bool = true) -> 
         #expect(!supervisor.lacksTunnel("branch") && !supervisor.lacksTunnel("unknown"))
     }
 
-    @Test func tenThousandTunnelsComeBackAtTheBudgetsPace() {
+    @Test func tenThousandTunnelsThatFailAreTriedAtTheBudgetsPace() {
         var supervisor = Supervisor(entropy: SeededEntropy(seed: 1))
         let keys = (0..<10_000).map { TunnelKey(connection: "c\($0)", tunnel: "t") }
         supervisor.setTunnels(keys.map { tunnel($0, .start) }, at: start)
@@ -191,7 +212,7 @@ func tunnel(_ key: TunnelKey, _ mode: StartMode, _ canInitiate: Bool = true) -> 
         for _ in 0..<60 {
             for key in supervisor.takeDue(at: now) {
                 taken += 1
-                supervisor.childUp(key, id: 1, at: now)
+                supervisor.attemptFailed(key, cause: .localRequest, at: now)
             }
             now = now.advanced(by: .seconds(1))
         }
