@@ -83,7 +83,7 @@ let package = Package(
             [
                 "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", "IKECore",
                 "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici", "GatewayConfiguration",
-                "SwanctlConfiguration", logging, deque,
+                "SwanctlConfiguration", logging, deque, heap,
             ]
         ),
         program("causewayd", ["Gateway", "GatewayConfiguration", "LinuxIO", logging, argumentParser]),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What many tunnels cost the traffic of one, and what an idle one takes: writes results/tunnels.md.
 
-  tunnels.py [--tunnels 1000] [--rounds 10]       tunnels come up at 16 a second
+  tunnels.py [--tunnels 10000] [--rounds 10]
 
 Instructions per packet by callgrind, in one process (microbench); CPU seconds a GB with live daemons, a pair with one tunnel and a pair
 with all of them measured in turn; memory by /proc. Needs root, valgrind, and what the interop tests need.
@@ -114,7 +114,7 @@ def instructions(tunnels, binary):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tunnels", type=int, default=1000)
+    parser.add_argument("--tunnels", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

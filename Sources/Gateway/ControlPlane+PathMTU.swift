@@ -34,8 +34,9 @@ extension ControlPlane {
 
     /// Once a second: begins probes that are due.
     func probePaths(at now: Instant) {
-        let due = paths.filter { $0.value.deadline <= now }.keys.sorted()
-        for id in due.prefix(Self.probesAtOnce) { probePath(id, at: now) }
+        var due: [UInt32] = []
+        for (id, search) in paths where search.deadline <= now { due.append(id) }
+        for id in due.sorted().prefix(Self.probesAtOnce) { probePath(id, at: now) }
     }
 
     private func probePath(_ id: UInt32, at now: Instant) {

@@ -21,6 +21,8 @@ struct Contacts {
         let pair: Pair
         let connection: String
         let remote: Endpoint
+        /// False once it is being deleted, or another one takes over.
+        let stays: Bool
     }
 
     private var contacts: [IKESPI: Contact] = [:]
@@ -41,28 +43,31 @@ struct Contacts {
 
     subscript(spi: IKESPI) -> Contact? { contacts[spi] }
 
-    /// True while there is an IKE_SA between these.
-    func has(_ pair: Pair) -> Bool { members[pair] != nil }
+    /// True while there is an IKE_SA between these that is to stay.
+    func has(_ pair: Pair) -> Bool { members[pair]?.contains { contacts[$0]?.stays ?? false } ?? false }
 
-    /// The IKE_SAs of one connection between these, in a fixed order.
+    /// All IKE_SAs between these, in a fixed order, those included that are about to end.
+    func all(_ pair: Pair) -> [IKESPI] { (members[pair] ?? []).sorted() }
+
+    /// The IKE_SAs of one connection between these that are to stay, in a fixed order.
     func established(_ pair: Pair, of connection: String) -> [(spi: IKESPI, remote: Endpoint)] {
         (members[pair] ?? []).sorted().compactMap { spi in
-            guard let contact = contacts[spi], contact.connection == connection else { return nil }
+            guard let contact = contacts[spi], contact.connection == connection, contact.stays
+            else { return nil }
             return (spi, contact.remote)
         }
     }
 }
 
 extension Contacts.Contact {
-    /// The contact that an IKE_SA is: nil unless it is established and to stay.
+    /// The contact that an IKE_SA is: nil unless it is established.
     init?(_ sa: IKESA) {
-        guard case .established(let state) = sa.state, state.closing == nil, state.successor == nil,
-            !state.awaitsHandover, !state.isSilent
-        else { return nil }
+        guard case .established(let state) = sa.state else { return nil }
         self.init(
             pair: Contacts.Pair(state.localIdentity, state.peer.identity),
             connection: state.connection.name,
-            remote: sa.common.remote
+            remote: sa.common.remote,
+            stays: state.closing == nil && state.successor == nil && !state.awaitsHandover && !state.isSilent
         )
     }
 }

@@ -233,7 +233,7 @@ extension IKEv2Engine {
             let first = try? ReceivedMessage(parsing: complete.firstDatagram),
             case .fragment(let head) = first.content
         else { return nil }
-        if !header.isResponse { sas[spi]?.noteFragments(complete.longest) }
+        if !header.isResponse { sas.change(spi) { $0.noteFragments(complete.longest) } }
         let message = ReceivedMessage(merging: complete.parts, first: head, header: first.header)
         var last = datagram
         last.octets = complete.firstDatagram

@@ -57,7 +57,7 @@ extension IKEv2Engine {
         guard let group = attempt.preferredGroup else {
             return attempt.fail(.noConnection("no proposal names a key exchange group"), common, &context)
         }
-        sas[spi] = IKESA(common: common, state: .initiatorGenerating(InitiatorGenerating(attempt: attempt)))
+        sas.insert(IKESA(common: common, state: .initiatorGenerating(InitiatorGenerating(attempt: attempt))))
         context.changes[common.id] = .some(spi)
         _ = context.compute(.generateKeyPair(group), for: common)
     }
@@ -74,7 +74,7 @@ extension IKEv2Engine {
     mutating func ownAddressesChanged(_ addresses: [IPAddress]) {
         guard addresses != context.localAddresses else { return }
         context.localAddresses = addresses
-        for spi in sas.keys.sorted() {
+        for spi in sas.spis {
             update(spi) { sa, context in
                 sa.withEstablished(&context) { state, common, context in
                     state.ownAddressesChanged(common, &context)
@@ -87,7 +87,7 @@ extension IKEv2Engine {
         // Nothing of it is seen in a snapshot: told of all IKE_SAs once a second, it would hide what is news.
         let changes = context.changes
         defer { context.changes = changes }
-        for spi in sas.keys.sorted() {
+        for spi in Set(children.keys.compactMap { sas.spi(ofChild: $0) }).sorted() {
             update(spi) { sa, context in
                 sa.withEstablished(&context) { state, _, _ in
                     for child in state.children {
@@ -104,11 +104,7 @@ extension IKEv2Engine {
         ofChild id: UInt32,
         _ body: (inout Established, inout SACommon, inout EngineContext) -> Transition
     ) {
-        let owner = sas.first { _, sa in
-            guard case .established(let state) = sa.state else { return false }
-            return state.children.contains { $0.snapshot.id == id }
-        }
-        guard let spi = owner?.key else { return }
+        guard let spi = sas.spi(ofChild: id) else { return }
         update(spi) { sa, context in sa.withEstablished(&context, body) }
     }
 
@@ -116,9 +112,7 @@ extension IKEv2Engine {
     private mutating func carry(_ tunnel: TunnelPolicy, of connection: ConnectionPolicy) -> Bool {
         let name = EngineContext.Tunnel(connection: connection.name, name: tunnel.name)
         let needsFresh = context.needsFreshIKE.remove(name) != nil
-        let mine = sas.values.filter { $0.connectionName == connection.name }.sorted {
-            $0.common.id > $1.common.id
-        }
+        let mine = sas.of(connection: connection.name).sorted { $0.common.id > $1.common.id }
         let usable = mine.first { sa in
             guard !needsFresh, case .established(let state) = sa.state else { return false }
             return state.closing == nil && state.successor == nil && !state.awaitsHandover
@@ -166,9 +160,8 @@ extension IKEv2Engine {
             updateOwner(ofChild: id) { state, _, context in state.noteFirstInbound(id, &context) }
         case .unknownESP(let spi, let remote):
             guard !context.isOurs(spi) else { return }
-            let owner = sas.values.filter { sa in
-                guard case .established = sa.state else { return false }
-                return sa.common.remote.address == remote
+            let owner = sas.with(remote).filter { sa in
+                if case .established = sa.state { true } else { false }
             }.min { $0.common.id < $1.common.id }
             guard let id = owner?.common.id else { return }
             updateEstablished(id) { state, common, context in
@@ -186,7 +179,7 @@ extension IKEv2Engine {
     }
 
     mutating func updateIKE(_ id: UInt32, _ body: (inout IKESA, inout EngineContext) -> Bool) {
-        guard let spi = sas.first(where: { $0.value.common.id == id })?.key else { return }
+        guard let spi = sas.spi(ofID: id) else { return }
         update(spi, body)
     }
 }

@@ -26,7 +26,8 @@ extension IKEv2Engine {
 
     mutating func findDuplicates(of sa: IKESA) {
         guard case .established(let new) = sa.state, !new.awaitsHandover, new.closing == nil else { return }
-        for other in sas.values where other.common.localSPI != sa.common.localSPI {
+        for other in sas.of(connection: new.connection.name)
+        where other.common.localSPI != sa.common.localSPI {
             guard Self.isSamePeer(sa, other), case .established(let old) = other.state else { continue }
             guard !mayHaveSeveral(sa, other) else { continue }
             let isSimultaneous =
@@ -69,7 +70,7 @@ extension IKEv2Engine {
     /// the same place may be about to be replaced by it and gets a moment, as in strongSwan.
     mutating func applySupersessions() {
         while let keep = context.supersessions.popLast() {
-            guard let contact = context.contacts[keep] else { continue }
+            guard let contact = context.contacts[keep], contact.stays else { continue }
             for (spi, remote) in context.contacts.established(contact.pair, of: contact.connection)
             where spi != keep {
                 if remote == contact.remote {

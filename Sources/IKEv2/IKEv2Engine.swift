@@ -13,7 +13,7 @@ public import Primitives
 /// and calls `handle(.timeout, at:)` when `deadline` has come.
 public struct IKEv2Engine {
     var context: EngineContext
-    var sas: [IKESPI: IKESA] = [:]
+    var sas = IKESATable()
     private var deadlines = DeadlineHeap()
     private var cookies: CookieJar
     var duplicates: [Duplicate] = []
@@ -43,7 +43,7 @@ public struct IKEv2Engine {
 
     /// All IKE_SAs, by age.
     public var snapshots: [IKESASnapshot] {
-        sas.values.compactMap { $0.snapshot() }.sorted { $0.id < $1.id }
+        sas.all.compactMap { $0.snapshot() }.sorted { $0.id < $1.id }
     }
 
     /// Messages and rekeys, as `get-counters` tells them.
@@ -136,7 +136,7 @@ public struct IKEv2Engine {
             return
         }
         let number = header.isFromInitiator ? header.responderSPI : header.initiatorSPI
-        guard let spi = IKESPI(number), let sa = sas[spi], Self.belongs(header, to: sa.common) else {
+        guard let spi = IKESPI(number), let common = sas.common(spi), Self.belongs(header, to: common) else {
             context.count(.unknownSPI)
             refuseUnknown(header, datagram)
             return
@@ -146,21 +146,22 @@ public struct IKEv2Engine {
             return
         }
         if case .fragment(let fragment) = message.content {
-            guard let whole = reassemble(fragment, message.header, datagram, of: sa) else { return }
-            deliver(whole.message, whole.datagram, to: spi, sa.connectionName)
+            guard let sa = sas[spi], let whole = reassemble(fragment, message.header, datagram, of: sa) else {
+                return
+            }
+            deliver(whole.message, whole.datagram, to: spi)
             return
         }
-        deliver(message, datagram, to: spi, sa.connectionName)
+        deliver(message, datagram, to: spi)
     }
 
-    private mutating func deliver(
-        _ message: ReceivedMessage,
-        _ datagram: IKEDatagram,
-        to spi: IKESPI,
-        _ name: String?
-    ) {
+    private mutating func deliver(_ message: ReceivedMessage, _ datagram: IKEDatagram, to spi: IKESPI) {
         let dropped = context.dropped
-        update(spi) { sa, context in sa.handle(message, datagram, &context) }
+        var name: String?
+        update(spi) { sa, context in
+            name = sa.connectionName
+            return sa.handle(message, datagram, &context)
+        }
         guard context.dropped == dropped else { return }
         countReceived(datagram, of: name)
     }
@@ -204,9 +205,9 @@ public struct IKEv2Engine {
 
     /// True while a rekey of ours is under way with that peer: it may speak of what we have not heard of yet.
     private func isRekeying(with remote: Endpoint) -> Bool {
-        sas.values.contains { sa in
+        sas.with(remote.address).contains { sa in
             guard case .established(let state) = sa.state else { return false }
-            return sa.common.remote.address == remote.address && state.ownWork.isRekeyingIKE
+            return state.ownWork.isRekeyingIKE
         }
     }
 
@@ -303,7 +304,7 @@ public struct IKEv2Engine {
             createdAt: context.now
         )
         context.halfOpen.insert(spi, initiatorSPI: header.initiatorSPI, remote: datagram.remote)
-        sas[spi] = IKESA(common: common, state: .responderComputing(state))
+        sas.insert(IKESA(common: common, state: .responderComputing(state)))
         context.changes[common.id] = .some(spi)
         _ = context.compute(.answer(group, peer: peerValue), for: common)
     }
@@ -329,31 +330,74 @@ public struct IKEv2Engine {
 
     /// Lets `body` work on one IKE_SA, then keeps every index in step with what it became.
     mutating func update(_ spi: IKESPI, _ body: (inout IKESA, inout EngineContext) -> Bool) {
-        guard var sa = sas.removeValue(forKey: spi) else { return }
-        let wasHalfOpen = sa.isHalfOpen
-        let before = Self.establishedName(sa)
-        let name = sa.connectionName
-        let path = (sa.common.local, sa.common.remote)
-        context.subject = (sa.common.id, name)
-        let lives = body(&sa, &context)
-        context.subject = nil
-        let after = lives ? Self.establishedName(sa) : nil
-        if before != after {
-            if let before { context.establishedCounts[before, default: 1] -= 1 }
-            if let after { context.establishedCounts[after, default: 0] += 1 }
-            if before == nil, lives { findDuplicates(of: sa) }
+        guard let change = sas.change(spi, { sa in Self.change(&sa, &context, body) }) else { return }
+        let lives = change.after.lives
+        if change.before.established != change.after.established {
+            if let name = change.before.established { context.establishedCounts[name, default: 1] -= 1 }
+            if let name = change.after.established { context.establishedCounts[name, default: 0] += 1 }
+            if change.before.established == nil, let sa = sas[spi] { findDuplicates(of: sa) }
         }
-        if wasHalfOpen, !lives || !sa.isHalfOpen { context.halfOpen.remove(spi) }
-        if lives { sas[spi] = sa }
-        if !lives { context.fragments.remove(spi) }
-        context.contacts.set(lives ? Contacts.Contact(sa) : nil, for: spi)
-        context.changes[sa.common.id] = .some(lives ? spi : nil)
-        context.settleCounters(of: lives ? sa.connectionName ?? name : name)
-        deadlines.set(lives ? sa.deadline : nil, for: spi)
-        if lives, path != (sa.common.local, sa.common.remote) { takeAlongPredecessors(of: sa) }
+        if change.before.isHalfOpen, !change.after.isHalfOpen { context.halfOpen.remove(spi) }
+        if !lives {
+            sas.remove(spi)
+            context.fragments.remove(spi)
+        }
+        context.contacts.set(change.contact, for: spi)
+        context.changes[change.id] = .some(lives ? spi : nil)
+        context.settleCounters(of: lives ? change.after.name ?? change.before.name : change.before.name)
+        deadlines.set(change.deadline, for: spi)
+        if lives, change.before.path != change.after.path, let sa = sas[spi] { takeAlongPredecessors(of: sa) }
         enterSuccessors()
         applyInitialContacts()
         applySupersessions()
+    }
+
+    /// What of an IKE_SA other tables know.
+    private struct Facet {
+        let lives: Bool
+        let isHalfOpen: Bool
+        let established: String?
+        let name: String?
+        let path: Path
+
+        struct Path: Equatable {
+            let local: Endpoint
+            let remote: Endpoint
+        }
+
+        init(_ sa: IKESA, lives: Bool) {
+            self.lives = lives
+            isHalfOpen = lives && sa.isHalfOpen
+            established = lives ? IKEv2Engine.establishedName(sa) : nil
+            name = sa.connectionName
+            path = Path(local: sa.common.local, remote: sa.common.remote)
+        }
+    }
+
+    private struct Change {
+        let id: UInt32
+        let before: Facet
+        let after: Facet
+        let deadline: Instant?
+        let contact: Contacts.Contact?
+    }
+
+    private static func change(
+        _ sa: inout IKESA,
+        _ context: inout EngineContext,
+        _ body: (inout IKESA, inout EngineContext) -> Bool
+    ) -> Change {
+        let before = Facet(sa, lives: true)
+        context.subject = (sa.common.id, before.name)
+        let lives = body(&sa, &context)
+        context.subject = nil
+        return Change(
+            id: sa.common.id,
+            before: before,
+            after: Facet(sa, lives: lives),
+            deadline: lives ? sa.deadline : nil,
+            contact: lives ? Contacts.Contact(sa) : nil
+        )
     }
 
     /// An IKE_SA moved: those that it replaced and that are still being deleted go on from there.
@@ -374,7 +418,7 @@ public struct IKEv2Engine {
         while let successor = context.successors.popLast() {
             let spi = successor.common.localSPI
             if let name = Self.establishedName(successor) { context.establishedCounts[name, default: 0] += 1 }
-            sas[spi] = successor
+            sas.insert(successor)
             context.contacts.set(Contacts.Contact(successor), for: spi)
             context.changes[successor.common.id] = .some(spi)
             deadlines.set(successor.deadline, for: spi)
@@ -439,7 +483,7 @@ public struct IKEv2Engine {
     }
 
     private mutating func remove(_ spi: IKESPI) {
-        if let sa = sas.removeValue(forKey: spi) { context.changes[sa.common.id] = .some(nil) }
+        if let sa = sas.remove(spi) { context.changes[sa.common.id] = .some(nil) }
         context.halfOpen.remove(spi)
         context.fragments.remove(spi)
         deadlines.set(nil, for: spi)
@@ -448,14 +492,12 @@ public struct IKEv2Engine {
     /// RFC 7296 §2.4: all other IKE_SAs with that peer are of its former life; it is not told.
     private mutating func applyInitialContacts() {
         guard let contact = context.initialContacts.popLast() else { return }
-        let obsolete = sas.values.filter { sa in
+        let obsolete = context.contacts.all(contact.pair).filter { spi in
             // One that came up while the peer was making this one is not of its former life: both began at once.
-            guard case .established(let state) = sa.state, sa.common.localSPI != contact.keep,
-                state.establishedAt <= contact.since
-            else { return false }
-            return Contacts.Pair(state.localIdentity, state.peer.identity) == contact.pair
+            guard spi != contact.keep, case .established(let state)? = sas[spi]?.state else { return false }
+            return state.establishedAt <= contact.since
         }
-        for spi in obsolete.map({ $0.common.localSPI }).sorted() {
+        for spi in obsolete {
             update(spi) { sa, context in
                 sa.withEstablished(&context) { state, common, context in
                     state.close(.replacedByInitialContact, common, &context)

@@ -86,7 +86,7 @@ enum ModuleTable {
             .system,
             vocabulary.union([
                 "IKEMessages", "Policy", "IKECore", "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici",
-                "GatewayConfiguration", "SwanctlConfiguration", "Logging", "DequeModule",
+                "GatewayConfiguration", "SwanctlConfiguration", "Logging", "DequeModule", "HeapModule",
             ]),
             system: ["Dispatch", "Synchronization"]
         ),
