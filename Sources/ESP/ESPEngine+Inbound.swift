@@ -152,13 +152,17 @@ extension ESPEngine {
         if !isWithin || inbound[slot].isNearlyExhausted { reportExhaustion(slot) }
         guard isWithin else { return .volumeExhausted }
         var span = arena.mutableSpan
+        let outer = openEntries[index].trafficClass
         let isSound = CongestionNotification.decapsulate(
             &span,
             at: start,
             header: header,
-            outerTrafficClass: openEntries[index].trafficClass
+            outerTrafficClass: inbound[slot].copiesECN ? outer : 0
         )
         guard isSound else { return .invalidECN }
+        if inbound[slot].takesDSCP {
+            TrafficClassField.set(&span, at: start, isIPv6: header.isIPv6, to: outer, mask: 0xfc)
+        }
         if header.ipProtocol == 6 {
             let size = SegmentSizeClamp.segmentSize(forMTU: outbound[slot].innerMTU, isIPv6: header.isIPv6)
             SegmentSizeClamp.apply(&span, at: start, header: header, maximum: size)

@@ -171,7 +171,7 @@ extension ESPEngine {
         sealEntries.append(
             SealEntry(
                 slot: Int32(truncatingIfNeeded: slot),
-                trafficClass: header.trafficClass,
+                trafficClass: header.trafficClass & outbound[slot].trafficClassMask,
                 mayBeCut: protection.mayBeCut
             )
         )
@@ -187,6 +187,7 @@ extension ESPEngine {
     /// What is to be done with a packet that does not fit the path, or nil when its outer packet may be cut.
     private mutating func refuseLarge(_ header: PacketHeader, length: Int, slot: Int) -> OutboundVerdict? {
         let mtu = outbound[slot].innerMTU
+        if !outbound[slot].copiesDF, packetLength(slot, length) <= Self.largestDatagram { return nil }
         if header.isIPv6, mtu < Self.leastIPv6MTU {
             // RFC 2473 §7.1: no IPv6 sender goes below 1280 octets, so the tunnel must carry them in pieces.
             if length <= Self.leastIPv6MTU { return nil }

@@ -71,6 +71,10 @@ struct OutboundSA: Sendable {
     /// Octets that inner packets are padded to.
     private(set) var paddedLength: Int
     private let padding: TrafficFlowPadding
+    /// Bits of the inner traffic class that the outer header has.
+    let trafficClassMask: UInt8
+    /// Inner packets too large for the path are refused, or cut before encryption.
+    let copiesDF: Bool
     var packets: UInt64 = 0
     var octets: UInt64 = 0
     var last: Instant?
@@ -92,6 +96,8 @@ struct OutboundSA: Sendable {
         self.pathMTU = pathMTU
         self.innerMTU = innerMTU
         padding = description.padding
+        trafficClassMask = description.copying.outboundMask
+        copiesDF = description.copying.df
         paddedLength = description.padding.target(largest: innerMTU)
     }
 
@@ -122,6 +128,10 @@ struct InboundSA: Sendable {
     let local: [SelectorRule]
     let remote: [SelectorRule]
     let volume: VolumeGuard
+    /// Marks of congestion on the outer header go on to the inner one.
+    let copiesECN: Bool
+    /// The outer header's DSCP goes on to the inner one.
+    let takesDSCP: Bool
     var packets: UInt64 = 0
     var octets: UInt64 = 0
     var last: Instant?
@@ -137,6 +147,8 @@ struct InboundSA: Sendable {
         window = ReplayWindow(size: description.replayWindow, usesESN: description.usesESN)
         local = description.localSelectors.map { SelectorRule($0) }
         remote = description.remoteSelectors.map { SelectorRule($0) }
+        copiesECN = description.copying.ecn
+        takesDSCP = description.copying.takesDSCP
         volume = VolumeGuard(description.limit, soft: description.softLimit)
     }
 

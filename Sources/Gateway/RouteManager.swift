@@ -101,6 +101,7 @@ final class RouteManager {
         let before = made
         let wanted = try routes(description, link)
         note(wanted)
+        if description.tunMTU != current.tunMTU { try netlink.setLink(link.index, mtu: description.tunMTU) }
         current = description
         for (key, route) in made where before[key] != route { try netlink.addRoute(route) }
         for (key, route) in before where made[key] == nil {
@@ -264,6 +265,9 @@ final class RouteManager {
 
 extension GatewayDescription {
     /// The TUN's MTU: the configured one, or what AES-CBC leaves of 1500 octets behind a NAT; the packet path
-    /// tells senders of larger packets what each tunnel takes.
-    var tunMTU: Int { innerMTU ?? 1422 }
+    /// tells senders of larger packets what each tunnel takes. Where some tunnel takes all of them, so must the device.
+    var tunMTU: Int {
+        if let innerMTU { return innerMTU }
+        return connections.contains { $0.tunnels.contains { !$0.copying.df } } ? 1500 : 1422
+    }
 }

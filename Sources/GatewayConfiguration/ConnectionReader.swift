@@ -27,8 +27,7 @@ struct ConnectionReader {
         [
             "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
-            "child-sas",
-            "tfc-padding",
+            "child-sas", "tfc-padding", "copy-dscp", "copy-ecn", "copy-df",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
             "fragmentation", "mobike",
         ] + LifetimeReader.ikeKeys + LifetimeReader.childKeys

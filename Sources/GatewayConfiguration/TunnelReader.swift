@@ -5,8 +5,11 @@ import Policy
 /// Reads a connection's tunnels, or makes the one it has without any.
 struct TunnelReader {
     static let keys =
-        ["local", "remote", "esp-proposals", "start", "replay-window", "tfc-padding", "child-sas"]
-        + LifetimeReader.childKeys
+        [
+            "local", "remote", "esp-proposals", "start", "replay-window", "tfc-padding", "copy-dscp",
+            "copy-ecn",
+            "copy-df", "child-sas",
+        ] + LifetimeReader.childKeys
 
     let connection: ConnectionReader
     let site: LocatedSite?
@@ -31,6 +34,7 @@ struct TunnelReader {
             origin: context.origin(connection.reader.position)
         )
         defaults.padding = padding(connection.reader) ?? .none
+        defaults.copying = copying(connection.reader, defaults.copying)
         guard let entry = connection.reader.entry("tunnels") else {
             checkNetworks(defaults)
             return defaults.spread(over: childCount(connection.reader) ?? 1)
@@ -62,6 +66,17 @@ struct TunnelReader {
             let octets = try ScalarText.integer(text, in: 0...65_535)
             return octets == 0 ? .none : .octets(octets)
         }
+    }
+
+    private func copying(_ reader: MappingReader, _ standard: HeaderCopying) -> HeaderCopying {
+        let dscp = reader.value("copy-dscp") { (text) throws(Refusal) in
+            try ScalarText.choice(text, HeaderCopying.DSCP.allCases.map { ($0.rawValue, $0) })
+        }
+        return HeaderCopying(
+            dscp: dscp ?? standard.dscp,
+            ecn: reader.value("copy-ecn", ScalarText.boolean) ?? standard.ecn,
+            df: reader.value("copy-df", ScalarText.boolean) ?? standard.df
+        )
     }
 
     /// The default tunnel carries the gateway's networks to the site's, so neither may be missing.
@@ -122,6 +137,7 @@ struct TunnelReader {
         tunnel.proposals = connection.proposals("esp-proposals", .esp, in: reader) ?? tunnel.proposals
         tunnel.replayWindow = replayWindow(reader) ?? tunnel.replayWindow
         tunnel.padding = padding(reader) ?? tunnel.padding
+        tunnel.copying = copying(reader, tunnel.copying)
         if LifetimeReader.childKeys.contains(where: { reader.entry($0) != nil }) {
             let (lifetime, volumes) = childLifetime([reader, connection.reader])
             tunnel.lifetime = lifetime

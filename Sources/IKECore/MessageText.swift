@@ -33,6 +33,8 @@ extension MessageRecord {
         case .keyExchange(let exchange): "KE(\(Self.group(exchange.group)))"
         case .initiatorID(let id): "IDi(\(Identity(type: id.type, data: id.data)))"
         case .responderID(let id): "IDr(\(Identity(type: id.type, data: id.data)))"
+        case .certificate(let certificate): "CERT(\(certificate.data.count) octets)"
+        case .certificateRequest(let request): "CERTREQ(\(request.authorities.count))"
         case .authentication(let auth): "AUTH(\(Self.method(auth.method)))"
         // Who asks sends Ni.
         case .nonce: header.isResponse ? "Nr" : "Ni"

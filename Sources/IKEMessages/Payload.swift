@@ -10,6 +10,10 @@ public enum Payload: Hashable, Sendable {
     case initiatorID(IDPayload)
     /// 36.
     case responderID(IDPayload)
+    /// 37.
+    case certificate(CERTPayload)
+    /// 38.
+    case certificateRequest(CERTREQPayload)
     /// 39.
     case authentication(AUTHPayload)
     /// 40: Ni or Nr.
@@ -34,6 +38,8 @@ public enum Payload: Hashable, Sendable {
         case .keyExchange: 34
         case .initiatorID: 35
         case .responderID: 36
+        case .certificate: 37
+        case .certificateRequest: 38
         case .authentication: 39
         case .nonce: 40
         case .notify: 41
@@ -52,6 +58,8 @@ public enum Payload: Hashable, Sendable {
         case 34: self = .keyExchange(try KEPayload(parsing: &reader))
         case 35: self = .initiatorID(try IDPayload(parsing: &reader))
         case 36: self = .responderID(try IDPayload(parsing: &reader))
+        case 37: self = .certificate(try CERTPayload(parsing: &reader))
+        case 38: self = .certificateRequest(try CERTREQPayload(parsing: &reader))
         case 39: self = .authentication(try AUTHPayload(parsing: &reader))
         case 40: self = .nonce(reader.rest())
         case 41: self = .notify(try NotifyPayload(parsing: &reader))
@@ -70,6 +78,8 @@ public enum Payload: Hashable, Sendable {
         case .securityAssociation(let payload): try payload.write(into: &writer)
         case .keyExchange(let payload): payload.write(into: &writer)
         case .initiatorID(let payload), .responderID(let payload): payload.write(into: &writer)
+        case .certificate(let payload): payload.write(into: &writer)
+        case .certificateRequest(let payload): payload.write(into: &writer)
         case .authentication(let payload): payload.write(into: &writer)
         case .nonce(let octets), .vendorID(let octets): writer.append(octets)
         case .notify(let payload): try payload.write(into: &writer)

@@ -250,7 +250,8 @@ enum ChildNegotiation {
             replayWindow: agreement.tunnel.replayWindow,
             softLimit: agreement.tunnel.rekeyVolume,
             limit: agreement.tunnel.limit,
-            padding: agreement.takesPadding ? agreement.tunnel.padding : .none
+            padding: agreement.takesPadding ? agreement.tunnel.padding : .none,
+            copying: agreement.tunnel.copying
         )
         context.emit(
             .install(

@@ -29,23 +29,10 @@ public enum CongestionNotification {
         // 0 is Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE.
         switch (inner, outer) {
         case (0, 3): return false
-        case (1, 3), (2, 3): set(&octets, at: offset, isIPv6: isIPv6, to: 3)
-        case (2, 1): set(&octets, at: offset, isIPv6: isIPv6, to: 1)
+        case (1, 3), (2, 3): TrafficClassField.set(&octets, at: offset, isIPv6: isIPv6, to: 3, mask: 3)
+        case (2, 1): TrafficClassField.set(&octets, at: offset, isIPv6: isIPv6, to: 1, mask: 3)
         default: break
         }
         return true
-    }
-
-    private static func set(_ octets: inout MutableSpan<UInt8>, at offset: Int, isIPv6: Bool, to ecn: UInt8) {
-        guard offset >= 0, offset + 12 <= octets.count else { return }
-        if isIPv6 {
-            octets[offset + 1] = octets[offset + 1] & 0xcf | ecn << 4
-            return
-        }
-        let old = octets.span.be16(offset)
-        let new = old & 0xfffc | UInt16(ecn)
-        octets.put16(new, at: offset)
-        let checksum = InternetChecksum.updating(octets.span.be16(offset + 10), from: old, to: new)
-        octets.put16(checksum, at: offset + 10)
     }
 }

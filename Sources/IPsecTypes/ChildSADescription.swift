@@ -122,6 +122,8 @@ public struct ChildSADescription: Sendable {
     public let limit: SAVolume
     /// How lengths of inner packets are hidden; none where the peer does not take it.
     public let padding: TrafficFlowPadding
+    /// What inner and outer headers take from each other.
+    public let copying: HeaderCopying
 
     /// Makes a description.
     public init(
@@ -141,7 +143,8 @@ public struct ChildSADescription: Sendable {
         replayWindow: Int,
         softLimit: SAVolume = SAVolume(),
         limit: SAVolume,
-        padding: TrafficFlowPadding = .none
+        padding: TrafficFlowPadding = .none,
+        copying: HeaderCopying = HeaderCopying()
     ) {
         self.id = id
         self.connection = connection
@@ -160,5 +163,6 @@ public struct ChildSADescription: Sendable {
         self.softLimit = softLimit
         self.limit = limit
         self.padding = padding
+        self.copying = copying
     }
 }

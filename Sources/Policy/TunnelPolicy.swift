@@ -17,6 +17,8 @@ public struct TunnelPolicy: Sendable {
     public var replayWindow: Int
     /// How lengths of inner packets are hidden from whoever sees the outer ones.
     public var padding = TrafficFlowPadding.none
+    /// What inner and outer headers take from each other.
+    public var copying = HeaderCopying()
     /// How long a CHILD_SA lives.
     public var lifetime: SALifetime
     /// Volume at which its replacement begins.
@@ -133,7 +135,8 @@ extension TunnelPolicy {
         name == other.name && localSelectors == other.localSelectors
             && remoteSelectors == other.remoteSelectors && proposals == other.proposals
             && persistence == other.persistence && updown == other.updown && priority == other.priority
-            && replayWindow == other.replayWindow && padding == other.padding && limit == other.limit
+            && replayWindow == other.replayWindow && padding == other.padding && copying == other.copying
+            && limit == other.limit
             && lifetime == other.lifetime && rekeyVolume == other.rekeyVolume
     }
 }

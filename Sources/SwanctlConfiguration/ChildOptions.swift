@@ -1,3 +1,4 @@
+import IPsecTypes
 import Policy
 
 /// A section of `children` as it was sent: a key that was not sent is nil.
@@ -5,11 +6,6 @@ struct ChildOptions {
     /// `mode`.
     enum Mode: String {
         case tunnel, transport, transportProxy = "transport_proxy", iptfs, beet, drop, pass
-    }
-
-    /// `copy_dscp`.
-    enum DSCPCopy: String {
-        case no, `in`, out, yes
     }
 
     let name: String
@@ -48,7 +44,7 @@ struct ChildOptions {
     var sha256With96: Bool?
     var copyDF: Bool?
     var copyECN: Bool?
-    var copyDSCP: DSCPCopy?
+    var copyDSCP: HeaderCopying.DSCP?
     var icmp: Bool?
     var interfaceIDIn: MarkOption?
     var interfaceIDOut: MarkOption?
@@ -133,8 +129,8 @@ extension ChildOptions {
         OptionText.printable(value).flatMap { Mode(rawValue: $0.lowercased()) }
     }
 
-    private static func dscpCopy(_ value: [UInt8]) -> DSCPCopy? {
-        OptionText.printable(value).flatMap { DSCPCopy(rawValue: $0.lowercased()) }
+    private static func dscpCopy(_ value: [UInt8]) -> HeaderCopying.DSCP? {
+        OptionText.printable(value).flatMap { HeaderCopying.DSCP(rawValue: $0.lowercased()) }
     }
 
     /// Both actions may stand together: `trap|start`.

@@ -107,6 +107,11 @@ struct ConnectionBuilder {
             origin: Self.origin
         )
         tunnel.padding = child.tfcPadding?.padding ?? .none
+        tunnel.copying = HeaderCopying(
+            dscp: child.copyDSCP ?? .out,
+            ecn: child.copyECN ?? true,
+            df: child.copyDF ?? true
+        )
         return tunnel
     }
 

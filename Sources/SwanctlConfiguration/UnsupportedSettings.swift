@@ -150,9 +150,6 @@ struct UnsupportedSettings {
 
     /// What the data plane does with the outer header is fixed; see `ESP`.
     private mutating func addHeaders(_ child: ChildOptions, _ path: String) {
-        if child.copyDF == false { add("\(path).copy_df", "no") }
-        if child.copyECN == false { add("\(path).copy_ecn", "no") }
-        if let copy = child.copyDSCP, copy != .out { add("\(path).copy_dscp", copy.rawValue) }
         if child.icmp == true { add("\(path).icmp", "yes") }
     }
 }

@@ -48,7 +48,8 @@ enum Fixture {
         encapsulation: Encapsulation = .udp,
         outer: String = "192.0.2.1",
         replayWindow: Int = 1024,
-        padding: TrafficFlowPadding = .none
+        padding: TrafficFlowPadding = .none,
+        copying: HeaderCopying = HeaderCopying()
     ) throws -> ChildSADescription {
         let near = [try selector("10.1.0.0/16"), try selector("fd01::/64")]
         let far = [try selector("10.2.0.0/16"), try selector("fd02::/64")]
@@ -70,7 +71,8 @@ enum Fixture {
             replayWindow: replayWindow,
             softLimit: softLimit,
             limit: limit,
-            padding: padding
+            padding: padding,
+            copying: copying
         )
     }
 

@@ -59,7 +59,7 @@ struct ErrorTests {
             gatewayFile(connection: "site: branch, psk-file: /psk, tunnels: { t: { ¶loccal: 10.1.0.0/16 } }"),
             "connections.branch.tunnels.t",
             "did you mean 'local'?",
-            "accepted: local, remote, esp-proposals, start, replay-window, tfc-padding"
+            "accepted: local, remote, esp-proposals, start, replay-window, tfc-padding, copy-dscp"
         )
         expectError(
             gatewayFile(connection: "site: branch, psk-file: /psk, retransmit: { ¶try: 1 }"),

@@ -37,6 +37,7 @@ struct ValueTests {
         ("dpd-delay: ¶1500ms1", "not a duration"), ("dpd-delay: ¶''", "not a duration"),
         ("dpd-delay: 30, dpd-timeout: ¶45", "means the same"), ("keepalive: ¶off", "not a duration"),
         ("keepalive: ¶2h", "1s to 3600s"), ("replay-window: ¶16", "32 to 8192"),
+        ("copy-dscp: ¶both", "out, in, yes, no"),
         ("retransmit: { base: ¶0.5 }", "1 to 10"), ("retransmit: { base: ¶nan }", "1 to 10"),
         ("retransmit: { initial: ¶1ms }", "100ms to 300s"), ("retransmit: { tries: ¶101 }", "0 to 100"),
         ("addresses: [¶10.0.0.256]", "not an address"), ("addresses: ¶0.0.0.0", "not an address"),
@@ -132,9 +133,9 @@ struct ValueTests {
               c: { site: b, ike: v2, mode: Default, start: on-demand, local-id: hq@example.com, remote-id: '@#0a0b',
                 psk-file: keys/b, ike-proposals: aes128-sha256-modp2048, esp-proposals: [aes128-sha1], dpd-delay: off,
                 keepalive: 10s, encap: true, addresses: ['2001:db8::1'], replay-window: 64,
-                retransmit: { initial: 500ms, base: 2, tries: 3, limit: 8s },
+                copy-dscp: in, copy-ecn: false, retransmit: { initial: 500ms, base: 2, tries: 3, limit: 8s },
                 tunnels: { t: { local: 10.1.1.0/24, remote: 10.2.1.0/24, esp-proposals: aes256gcm16, start: passive,
-                  replay-window: 128 }, u: { } } }
+                  replay-window: 128, copy-df: false }, u: { } } }
             """,
             secrets: ["/etc/causeway/keys/b": .success([UInt8](1...20))]
         )
@@ -162,6 +163,11 @@ struct ValueTests {
         )
         #expect(connection.livenessDelay == nil && connection.keepaliveInterval == .seconds(10))
         #expect(connection.forcesEncapsulation)
+        #expect(
+            connection.tunnels.map { $0.copying } == [
+                HeaderCopying(dscp: .in, ecn: false, df: false), HeaderCopying(dscp: .in, ecn: false),
+            ]
+        )
         #expect(
             connection.retransmission
                 == RetransmissionPolicy(initial: .milliseconds(500), base: 2, tries: 3, limit: .seconds(8))

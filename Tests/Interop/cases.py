@@ -9,7 +9,7 @@ import struct
 import time
 
 import gateways
-from gateways import device_names, pair
+from gateways import Causewayd, device_names, pair
 from lab import socket_in, wait_until
 from scene import HA, HB, Scene, case, expect, last_line
 from traffic import DatagramSink, Forger, Observer, Pinger, ping, transfer, udp_packet, wait_for_ping
@@ -104,12 +104,12 @@ def forced_encapsulation(lab):
 
 # Negotiation
 
-def esp_sizes(lab, seconds, body):
-    """Lengths of the UDP datagrams that gateway a sent to port 4500 while `body` ran, IKE aside."""
+def esp_headers(lab, seconds, body):
+    """(Type of service, length) of the UDP datagrams that gateway a sent to port 4500 while `body` ran, IKE aside."""
     sniffer = socket_in(lab.space("a"), socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     sniffer.settimeout(0.2)
     body()
-    sizes, end = [], time.monotonic() + seconds
+    headers, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
         try:
             frame, address = sniffer.recvfrom(4096)
@@ -117,9 +117,9 @@ def esp_sizes(lab, seconds, body):
             break
         packet = frame[14:]
         if address[2] == 4 and packet[:1] == b"\x45" and packet[9] == 17 and packet[22:24] == struct.pack("!H", 4500) and packet[28:32] != bytes(4):
-            sizes.append(len(packet))
+            headers.append((packet[1], len(packet)))
     sniffer.close()
-    return sizes
+    return headers
 
 
 @case("tfc-padding")
@@ -135,9 +135,41 @@ def traffic_flow_padding(lab):
             answer = lab.call("ha", ["ping", "-c4", "-i0.05", "-W2", "-s", str(size), HB]).stdout
             expect(" 0% packet loss" in answer, f"pings of {size} octets: {answer[-200:]}")
 
-    sizes = esp_sizes(lab, 2, pings)
+    sizes = [length for _, length in esp_headers(lab, 2, pings)]
     expect(len(sizes) >= 12 and len(set(sizes)) == 1 and 1480 < sizes[0] <= 1500, f"ESP packets of {sorted(set(sizes))} octets")
     scene.expect_pings(5)
+
+
+@case("header-copying")
+def header_copying(lab):
+    """DSCP, ECN and DF between inner and outer headers, as the connection says (RFC 4301 §5.1.2, §8.1)."""
+    scene = Scene(lab, peer=Causewayd, peer_runs=False)
+
+    def ping(*options):
+        return lab.call("ha", ["ping", "-c3", "-i0.05", "-W2", *options, HB]).stdout
+
+    def run(*lines):
+        for gateway in (scene.a, scene.b):
+            gateway.connection_lines = (*lines, "path-mtu-discovery: false", "pfs-preflight: false")
+            gateway.write()
+            gateway.start()
+        scene.connect()
+        marks = {mark for mark, _ in esp_headers(lab, 1, lambda: ping("-Q", "0xba"))}
+        for host in ("ha", "hb"):
+            lab.run(host, "ip route flush cache")           # what an earlier run taught them
+        large = ping("-M", "do", "-s", "1472")
+        for gateway in (scene.a, scene.b):
+            gateway.stop()
+        return marks, large
+
+    marks, large = run()
+    expect(marks == {0xba}, f"by default the outer headers have {marks}")
+    expect("100% packet loss" in large and re.search(r"mtu ?[=:] ?1\d{3}", large), f"by default 1,500 octets with DF: {large}")
+    marks, large = run("copy-dscp: no", "copy-ecn: false", "copy-df: false")
+    expect(marks == {0}, f"the outer headers have {marks} without copies")
+    expect(" 0% packet loss" in large, f"1,500 octets with DF, not copied: {large}")
+    marks, _ = run("copy-dscp: in")
+    expect(marks == {2}, f"the outer headers have {marks} with ECN alone")
 
 
 @case("invalid-ke-as-initiator")

@@ -61,6 +61,8 @@ struct ConnectionTests {
                 priority = 1000
                 replay_window = 1024
                 tfc_padding = mtu
+                copy_dscp = yes
+                copy_df = no
                 start_action = trap|start
                 close_action = trap
                 dpd_action = restart
@@ -79,6 +81,7 @@ struct ConnectionTests {
         #expect(tunnel.updown == "/usr/lib/ipsec/_updown iptables")
         #expect(tunnel.priority == 1000)
         #expect(tunnel.replayWindow == 1024 && tunnel.padding == .mtu)
+        #expect(tunnel.copying == HeaderCopying(dscp: .yes, df: false))
         #expect(
             tunnel.persistence
                 == Persistence(onLoad: .trapAndStart, onClose: .trap, onDead: .start, triesForEver: false)

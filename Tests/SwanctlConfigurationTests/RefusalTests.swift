@@ -29,8 +29,8 @@ struct RefusalTests {
         ("label", "unconfined"), ("label_mode", "selinux"),
         ("per_cpu_sas", "yes"), ("per_cpu_sas", "encap"), ("hw_offload", "crypto"), ("hw_offload", "packet"),
         ("mark_in", "10"), ("mark_out", "%unique"), ("set_mark_in", "%same"), ("set_mark_out", "1/0xff"),
-        ("mark_in_sa", "yes"), ("if_id_in", "9"), ("if_id_out", "%unique-dir"), ("copy_df", "no"),
-        ("copy_ecn", "no"), ("copy_dscp", "no"), ("copy_dscp", "in"), ("copy_dscp", "yes"), ("icmp", "yes"),
+        ("mark_in_sa", "yes"), ("if_id_in", "9"), ("if_id_out", "%unique-dir"),
+        ("icmp", "yes"),
         ("ah_proposals", "sha256"), ("esp_proposals", "3des-sha1"),
     ])
     func settingsOfChildren(_ key: String, _ value: String) {
@@ -104,7 +104,9 @@ struct RefusalTests {
             "mark_in_sa = no", "mark_out = 0/0", "set_mark_in = 0/0", "set_mark_out = 0/0", "if_id_in = 0",
             "if_id_out = 0", "label_mode = system", "tfc_padding = 0", "replay_window = 32",
             "hw_offload = no",
-            "copy_df = yes", "copy_ecn = yes", "copy_dscp = out", "start_action = none",
+            "copy_df = yes", "copy_ecn = yes", "copy_dscp = out", "copy_df = no", "copy_ecn = no",
+            "copy_dscp = no",
+            "copy_dscp = in", "copy_dscp = yes", "start_action = none",
             "close_action = none",
             "per_cpu_sas = no",
         ]

@@ -57,6 +57,8 @@ struct Reading: CustomStringConvertible {
         case .keyExchange(let exchange): return "KE(\(exchange.group))"
         case .initiatorID: return "IDi"
         case .responderID: return "IDr"
+        case .certificate: return "CERT"
+        case .certificateRequest: return "CERTREQ"
         case .authentication: return "AUTH"
         case .nonce(let octets): return "N(\(Hex.encode(Array(octets.prefix(4))))…)"
         case .notify(let notify):
