@@ -62,6 +62,12 @@ final class Certificate: @unchecked Sendable {
         return result
     }
 
+    /// True when it names lists of what was revoked, or a responder that knows (RFC 5280 §4.2.1.13, §4.2.2.1).
+    var saysWhereListsAre: Bool {
+        unsafe X509_get_ext_by_NID(pointer, NID_crl_distribution_points, -1) >= 0
+            || X509_get_ext_by_NID(pointer, NID_info_access, -1) >= 0
+    }
+
     /// False when its key usage allows no signature (RFC 4945 §5.1.3.2); without that extension all is allowed.
     func maySign() -> Bool {
         let usage = unsafe X509_get_key_usage(pointer)

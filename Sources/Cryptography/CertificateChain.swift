@@ -8,21 +8,31 @@ public struct CertificateTrust: Sendable {
     public var intermediates: [CertificateInfo]
     /// Lists of what was revoked.
     public var revocations: [RevocationListInfo]
-    /// True to believe only certificates for which there is a valid list.
-    public var requiresRevocation: Bool
+    /// What a certificate needs of them.
+    public var revocation: RevocationPolicy
 
     /// Describes what is believed.
     public init(
         anchors: [CertificateInfo],
         intermediates: [CertificateInfo] = [],
         revocations: [RevocationListInfo] = [],
-        requiresRevocation: Bool = false
+        revocation: RevocationPolicy = .relaxed
     ) {
         self.anchors = anchors
         self.intermediates = intermediates
         self.revocations = revocations
-        self.requiresRevocation = requiresRevocation
+        self.revocation = revocation
     }
+}
+
+/// How sure it must be that a certificate is not revoked, in strongSwan's words.
+public enum RevocationPolicy: String, Hashable, Sendable, CaseIterable {
+    /// There must be a valid list for each certificate.
+    case strict
+    /// There must be one for each certificate that says where its list is.
+    case ifURI = "ifuri"
+    /// What a valid list names is refused; without one nothing is.
+    case relaxed
 }
 
 /// Why a certificate is not believed.
@@ -99,6 +109,7 @@ public struct VerifiedCertificate: Sendable {
             switch try check.run(leaf, others) {
             case .failure(let refusal): return .failure(refusal)
             case .success(let chain):
+                if let refusal = try Self.revoked(chain, others, trust, seconds) { return .failure(refusal) }
                 return .success(
                     VerifiedCertificate(
                         publicKey: try leaf.publicKey(),
@@ -112,6 +123,38 @@ public struct VerifiedCertificate: Sendable {
         } catch {
             return .failure(CertificateRefusal(reason: "\(error)", subject: "", depth: 0, code: -3))
         }
+    }
+
+    /// Asks the lists about each certificate below the anchor, the peer's own first; nil when all may be believed.
+    ///
+    /// One at a time, so that a missing list for one hides nothing that there is about another.
+    private static func revoked(
+        _ chain: [[UInt8]],
+        _ others: [Certificate],
+        _ trust: CertificateTrust,
+        _ seconds: Int64
+    ) throws(CryptoError) -> CertificateRefusal? {
+        guard trust.revocation != .relaxed || !trust.revocations.isEmpty else { return nil }
+        let check = try ChainCheck()
+        try check.prepare(trust, seconds, asksLists: true)
+        for (depth, encoded) in chain.dropLast().enumerated() {
+            let certificate = try Certificate(der: encoded)
+            guard case .failure(let refusal) = try check.run(certificate, others) else { continue }
+            let needsList =
+                switch trust.revocation {
+                case .strict: true
+                case .ifURI: certificate.saysWhereListsAre
+                case .relaxed: false
+                }
+            guard needsList || refusal.code == Int(X509_V_ERR_CERT_REVOKED) else { continue }
+            return CertificateRefusal(
+                reason: refusal.reason,
+                subject: certificate.subject(),
+                depth: depth,
+                code: refusal.code
+            )
+        }
+        return nil
     }
 }
 
@@ -129,7 +172,11 @@ private struct ChainCheck: ~Copyable {
     }
 
     /// Takes over what is believed, and for which moment.
-    func prepare(_ trust: CertificateTrust, _ seconds: Int64) throws(CryptoError) {
+    func prepare(
+        _ trust: CertificateTrust,
+        _ seconds: Int64,
+        asksLists: Bool = false
+    ) throws(CryptoError) {
         for info in trust.anchors {
             let anchor = try Certificate(der: info.encoded)
             try check(unsafe X509_STORE_add_cert(store, anchor.pointer), "X509_STORE_add_cert")
@@ -143,8 +190,8 @@ private struct ChainCheck: ~Copyable {
         guard let parameters = unsafe X509_STORE_get0_param(store) else { throw .exhausted }
         // An anchor need not be a root: whom the configuration names is believed.
         var flags = UInt(X509_V_FLAG_PARTIAL_CHAIN)
-        if trust.requiresRevocation {
-            flags |= UInt(X509_V_FLAG_CRL_CHECK) | UInt(X509_V_FLAG_CRL_CHECK_ALL)
+        if asksLists {
+            flags |= UInt(X509_V_FLAG_CRL_CHECK)
             flags |= UInt(X509_V_FLAG_EXTENDED_CRL_SUPPORT) | UInt(X509_V_FLAG_USE_DELTAS)
         }
         try check(unsafe X509_VERIFY_PARAM_set_flags(parameters, flags), "X509_VERIFY_PARAM_set_flags")

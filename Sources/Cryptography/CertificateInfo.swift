@@ -18,6 +18,17 @@ public struct CertificateInfo: Hashable, Sendable {
     public let isAuthority: Bool
     /// SHA-1 of the subjectPublicKey: what joins it to its private key.
     public let keyID: [UInt8]
+    /// SHA-1 of the SubjectPublicKeyInfo: what an authority is called by in a CERTREQ payload (RFC 7296 §3.7).
+    public let publicKeyHash: [UInt8]
+    /// The subject in DER.
+    public let subjectName: [UInt8]
+    /// The issuer in DER.
+    public let issuerName: [UInt8]
+    /// The names of its subjectAltName that identities can be compared with.
+    public let alternativeNames: [AlternativeName]
+
+    /// True for a root, and for a certificate that nobody else vouches for.
+    public var isSelfIssued: Bool { subjectName == issuerName }
 
     /// Parses PEM or DER.
     /// - Throws: `CryptoError.unsupported` for what is no certificate.
@@ -35,7 +46,8 @@ public struct CertificateInfo: Hashable, Sendable {
             ERR_clear_error()
             throw .unsupported("X.509 certificate")
         }
-        defer { unsafe X509_free(certificate) }
+        let owner = unsafe Certificate(owning: certificate)
+        defer { withExtendedLifetime(owner) {} }
         encoded = try unsafe EncodedObject.encode("i2d_X509") { unsafe i2d_X509(certificate, $0) }
         try EncodedObject.checkWhole(octets, encoded)
         subject = try unsafe CertificateText.name(X509_get_subject_name(certificate))
@@ -49,6 +61,14 @@ public struct CertificateInfo: Hashable, Sendable {
         isAuthority = unsafe X509_check_ca(certificate) == 1
         let publicKey = unsafe CertificateText.octets(X509_get0_pubkey_bitstr(certificate))
         keyID = try Digest.sha1([publicKey])
+        let info = unsafe X509_get_X509_PUBKEY(certificate)
+        publicKeyHash = try Digest.sha1([
+            try unsafe EncodedObject.encode("i2d_X509_PUBKEY") { unsafe i2d_X509_PUBKEY(info, $0) }
+        ])
+        subjectName = try owner.subjectName()
+        let issuer = unsafe X509_get_issuer_name(certificate)
+        issuerName = try unsafe EncodedObject.encode("i2d_X509_NAME") { unsafe i2d_X509_NAME(issuer, $0) }
+        alternativeNames = owner.alternativeNames()
     }
 }
 

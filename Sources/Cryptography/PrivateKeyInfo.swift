@@ -46,6 +46,9 @@ public struct PublicKeyInfo: Hashable, Sendable {
     /// The SubjectPublicKeyInfo (RFC 5280 §4.1) as DER.
     public let encoded: [UInt8]
 
+    /// SHA-1 of the SubjectPublicKeyInfo: the identity of who has no other.
+    public var infoHash: [UInt8] { (try? Digest.sha1([encoded])) ?? [] }
+
     /// Parses a SubjectPublicKeyInfo or a PKCS#1 public key, as DER or PEM.
     /// - Throws: `CryptoError.unsupported` for what is no public key of these kinds.
     public init(parsing octets: [UInt8]) throws(CryptoError) {

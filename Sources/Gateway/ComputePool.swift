@@ -2,6 +2,7 @@ import Cryptography
 import Dispatch
 import IKECore
 import IPPackets
+import LinuxIO
 import Synchronization
 
 /// A few threads for slow cryptography, shared fairly: each peer address may occupy one worker at a time while
@@ -59,7 +60,7 @@ final class ComputePool: Sendable {
         }
         guard let job else { return }
         queue.async { [self] in
-            let result = job.run()
+            let result = job.run(at: MonotonicClock.wallClockSeconds())
             state.withLock { state in
                 state.active -= 1
                 let left = (state.running[job.peer] ?? 1) - 1

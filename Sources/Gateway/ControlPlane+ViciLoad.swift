@@ -93,6 +93,7 @@ extension ControlPlane {
         case "get-shared": return Self.list("keys", loaded.sharedIdentifiers)
         case "load-key":
             let id = try loaded.loadKey(message)
+            noteLoaded()
             return ViciMessage { answer in
                 answer.set("success", flag: true)
                 answer.set("id", id)
@@ -135,9 +136,12 @@ extension ControlPlane {
         -> ViciMessage
     {
         switch command {
-        case "load-authority": try loaded.loadAuthority(message)
+        case "load-authority":
+            try loaded.loadAuthority(message)
+            noteLoaded()
         case "unload-authority":
             try loaded.unloadAuthority(try Self.required(message, "name", "unload: missing authority name"))
+            noteLoaded()
         default: return Self.list("authorities", loaded.authorities.map { $0.name })
         }
         return .success

@@ -264,8 +264,9 @@ final class RouteManager {
 }
 
 extension GatewayDescription {
-    /// The TUN's MTU: the configured one, or what AES-CBC leaves of 1500 octets behind a NAT; the packet path
-    /// tells senders of larger packets what each tunnel takes. Where some tunnel takes all of them, so must the device.
+    /// The TUN's MTU: the configured one, or what AES-CBC leaves of 1500 octets behind a NAT.
+    ///
+    /// The packet path tells senders of larger packets what each tunnel takes. Where some tunnel takes all of them, so must the device.
     var tunMTU: Int {
         if let innerMTU { return innerMTU }
         return connections.contains { $0.tunnels.contains { !$0.copying.df } } ? 1500 : 1422

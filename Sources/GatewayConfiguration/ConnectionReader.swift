@@ -14,6 +14,8 @@ struct ConnectionContext {
     let policies: [String: NamedPolicy]
     let policyNames: [String]
     let secret: (String) throws(Refusal) -> [UInt8]
+    /// The text of a file that everybody may read.
+    let file: (String) throws(Refusal) -> String
     let sink: DiagnosticSink
 
     func origin(_ position: SourcePosition) -> ConfigurationOrigin {
@@ -25,15 +27,12 @@ struct ConnectionContext {
 struct ConnectionReader {
     static let keys =
         [
-            "site", "ike", "mode", "start", "local-id", "remote-id", "psk-file", "policy", "ike-proposals",
+            "site", "ike", "mode", "start", "local-id", "remote-id", "policy", "ike-proposals",
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
             "child-sas", "tfc-padding", "copy-dscp", "copy-ecn", "copy-df",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
             "fragmentation", "mobike",
-        ] + LifetimeReader.ikeKeys + LifetimeReader.childKeys
-    /// What a pre-shared key should have at least: 128 bits (RFC 7296 §5).
-    private static let shortKey = 16
-    private static let longestKey = 1024
+        ] + CredentialReader.keys + LifetimeReader.ikeKeys + LifetimeReader.childKeys
 
     let reader: MappingReader
     let context: ConnectionContext
@@ -59,10 +58,10 @@ struct ConnectionReader {
         let site = site()
         let policy = policy()
         let start = startMode(for: site)
-        let key = sharedKey()
         let addresses = reader.list("addresses", ScalarText.address) ?? context.gateway.outerAddresses
         let identity = reader.value("local-id", ScalarText.ownIdentity) ?? context.gateway.identity
         let remoteIdentity = reader.value("remote-id", ScalarText.identity)
+        let credentials = CredentialReader(reader: reader, context: context).read(localIdentity: identity)
         let ike =
             proposals("ike-proposals", .ike, in: reader) ?? policy?.ike?.proposals ?? DefaultProposals.ike
         let liveness = livenessDelay()
@@ -76,14 +75,14 @@ struct ConnectionReader {
         let fragmentation = reader.value("fragmentation", Self.fragmentation)
         let mobike = reader.value("mobike", ScalarText.boolean)
         let tunnels = TunnelReader(connection: self, site: site, policy: policy, start: start).tunnels()
-        guard let site, let key else { return nil }
+        guard let site, let credentials else { return nil }
         var connection = ConnectionPolicy(
             name: name,
             localAddresses: addresses,
             remoteAddress: site.site.address,
-            localIdentity: identity,
+            localIdentity: credentials.identity ?? identity,
             remoteIdentity: remoteIdentity,
-            sharedKeys: SharedKeyring(key),
+            sharedKeys: credentials.keyring,
             proposals: ike,
             tunnels: tunnels,
             forcesEncapsulation: encap,
@@ -96,6 +95,9 @@ struct ConnectionReader {
             origin: context.origin(reader.position),
             keyOrigins: keyOrigins(site, policy)
         )
+        connection.localAuthentication = credentials.local
+        connection.remoteAuthentication = credentials.remote
+        connection.credentials = credentials.credentials
         connection.fragmentation = fragmentation ?? .yes
         connection.mobike = mobike ?? true
         return connection
@@ -107,7 +109,7 @@ struct ConnectionReader {
         origins["remote"] = context.origin(site.networks.first?.position ?? site.position)
         if let position = policy?.ike?.position { origins["ike-proposals"] = context.origin(position) }
         if let position = policy?.esp?.position { origins["esp-proposals"] = context.origin(position) }
-        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id", "psk-file"] {
+        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id"] + CredentialReader.keys {
             if let entry = reader.entry(key) { origins[key] = context.origin(entry.position) }
         }
         if let tunnels = reader.entry("tunnels") {
@@ -185,34 +187,6 @@ struct ConnectionReader {
     }
 
     // MARK: - Values
-
-    private func sharedKey() -> SecretKey? {
-        guard let entry = reader.entry("psk-file") else {
-            reader.missing(
-                "psk-file",
-                "the path of a file that holds the pre-shared key and nobody else can read"
-            )
-            return nil
-        }
-        let octets = reader.value("psk-file") { (path) throws(Refusal) in try context.secret(path) }
-        guard var octets else { return nil }
-        guard (1...Self.longestKey).contains(octets.count) else {
-            reader.error("psk-file", "holds \(octets.count) octets; accepted: 1 to \(Self.longestKey)")
-            return nil
-        }
-        if octets.count < Self.shortKey {
-            context.sink.warning(
-                entry.value.position,
-                reader.path(of: "psk-file"),
-                "the key has only \(octets.count) octets and may be guessed; \(Self.shortKey) or more are advised"
-            )
-        }
-        guard let key = try? SecretKey(wiping: &octets) else {
-            reader.error("psk-file", "no protected memory is left for the key")
-            return nil
-        }
-        return key
-    }
 
     /// The proposals of `key`, each text one proposal in strongSwan's syntax; `default` stands for ours.
     func proposals(

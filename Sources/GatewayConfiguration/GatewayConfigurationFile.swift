@@ -7,7 +7,7 @@ public enum GatewayConfigurationFile {
 
     /// Reads and checks the file at `path` and the secrets it names; throws all errors at once.
     ///
-    /// A relative `psk-file` is looked for beside the configuration file.
+    /// A relative path is looked for beside the configuration file.
     public static func load(
         path: String,
         files: some ConfigurationFiles
@@ -17,9 +17,14 @@ public enum GatewayConfigurationFile {
         if let text = text(path, files, sink) {
             if let root = YAMLDocument.read(text, sink) {
                 let directory = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
-                read(root, into: &gateway, sink) { (path) throws(Refusal) in
-                    try secret(path.hasPrefix("/") ? path : directory + path, files)
-                }
+                func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : directory + path }
+                read(
+                    root,
+                    into: &gateway,
+                    sink,
+                    secret: { (path) throws(Refusal) in try secret(absolute(path), files) },
+                    file: { (path) throws(Refusal) in try contents(absolute(path), files) }
+                )
             } else if !sink.hasErrors {
                 sink.error(
                     SourcePosition(line: 1, column: 1),
@@ -53,11 +58,20 @@ public enum GatewayConfigurationFile {
         }
     }
 
+    private static func contents(_ path: String, _ files: some ConfigurationFiles) throws(Refusal) -> String {
+        do {
+            return try files.text(path)
+        } catch {
+            throw Refusal("\(error)")
+        }
+    }
+
     private static func read(
         _ root: ConfigurationNode,
         into gateway: inout GatewayDescription,
         _ sink: DiagnosticSink,
-        secret: @escaping (String) throws(Refusal) -> [UInt8]
+        secret: @escaping (String) throws(Refusal) -> [UInt8],
+        file: @escaping (String) throws(Refusal) -> String
     ) {
         guard
             let reader = MappingReader(root, at: root.position, path: "", accepting: sections, sink)
@@ -82,6 +96,7 @@ public enum GatewayConfigurationFile {
             policies: Dictionary(policies, uniquingKeysWith: { first, _ in first }),
             policyNames: policyEntries.map { $0.key },
             secret: secret,
+            file: file,
             sink: sink
         )
         let connections = named("connections", in: reader).compactMap { entry in

@@ -1,4 +1,5 @@
 public import Cryptography
+public import IKEMessages
 public import IPPackets
 
 /// Cryptography that is too slow for the control queue (above about 50 µs).
@@ -11,6 +12,10 @@ public struct ComputeJob: Sendable {
         case deriveSecret(KeyExchangeKeyPair, peer: [UInt8])
         /// A key pair, and the shared secret with the peer's public value.
         case answer(KeyExchangeGroup, peer: [UInt8])
+        /// A signature of ours.
+        case sign(SignedOctets, PrivateKeyInfo, SignatureMethod)
+        /// The check of a peer's.
+        case check(SignatureCheck)
     }
 
     /// The number that the answer carries.
@@ -28,7 +33,9 @@ public struct ComputeJob: Sendable {
     }
 
     /// Carries the job out; blocks for up to some milliseconds.
-    public func run() -> ComputeResult {
+    ///
+    /// - Parameter seconds: the time since 1970, at which certificates must be valid.
+    public func run(at seconds: Int64) -> ComputeResult {
         do throws(CryptoError) {
             switch work {
             case .generateKeyPair(let group):
@@ -38,6 +45,10 @@ public struct ComputeJob: Sendable {
             case .answer(let group, let peer):
                 let pair = try KeyExchangeKeyPair(group: group)
                 return ComputeResult(id: id, outcome: .answer(pair, try pair.sharedSecret(with: peer)))
+            case .sign(let octets, let key, let method):
+                return ComputeResult(id: id, outcome: .signature(try method.sign(try octets.signed(), key)))
+            case .check(let check):
+                return ComputeResult(id: id, outcome: .checked(check.run(at: seconds)))
             }
         } catch {
             return ComputeResult(id: id, outcome: .failure(error))
@@ -55,6 +66,10 @@ public struct ComputeResult: Sendable {
         case secret(SecretKey)
         /// Both.
         case answer(KeyExchangeKeyPair, SecretKey)
+        /// An AUTH payload of ours.
+        case signature(AUTHPayload)
+        /// Whether a peer's holds.
+        case checked(SignatureCheck.Verdict)
         /// The peer's value was refused, or the library failed.
         case failure(CryptoError)
     }

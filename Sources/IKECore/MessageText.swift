@@ -1,5 +1,5 @@
 import Cryptography
-import IKEMessages
+public import IKEMessages
 import IPsecTypes
 import Policy
 import Primitives
@@ -35,7 +35,7 @@ extension MessageRecord {
         case .responderID(let id): "IDr(\(Identity(type: id.type, data: id.data)))"
         case .certificate(let certificate): "CERT(\(certificate.data.count) octets)"
         case .certificateRequest(let request): "CERTREQ(\(request.authorities.count))"
-        case .authentication(let auth): "AUTH(\(Self.method(auth.method)))"
+        case .authentication(let auth): "AUTH(\(auth.methodName))"
         // Who asks sends Ni.
         case .nonce: header.isResponse ? "Nr" : "Ni"
         case .notify(let notify): "N(\(Self.text(notify)))"
@@ -83,21 +83,6 @@ extension MessageRecord {
         }
     }
 
-    /// The Auth Method (RFC 7296 §3.8, RFC 7427, RFC 4754).
-    private static func method(_ number: UInt8) -> String {
-        switch number {
-        case 1: "RSA"
-        case 2: "PSK"
-        case 3: "DSS"
-        case 9: "ECDSA-256"
-        case 10: "ECDSA-384"
-        case 11: "ECDSA-521"
-        case 13: "NULL"
-        case 14: "signature"
-        default: "method \(number)"
-        }
-    }
-
     /// The short name of a payload that is not read here (RFC 7296 §3.2).
     private static func name(_ type: UInt8) -> String {
         switch type {
@@ -106,6 +91,23 @@ extension MessageRecord {
         case 47: "CP"
         case 48: "EAP"
         default: "payload \(type)"
+        }
+    }
+}
+
+extension AUTHPayload {
+    /// The Auth Method (RFC 7296 §3.8, RFC 7427, RFC 4754).
+    public var methodName: String {
+        switch method {
+        case 1: "RSA"
+        case 2: "PSK"
+        case 3: "DSS"
+        case 9: "ECDSA-256"
+        case 10: "ECDSA-384"
+        case 11: "ECDSA-521"
+        case 13: "NULL"
+        case 14: "signature"
+        default: "method \(method)"
         }
     }
 }

@@ -16,6 +16,10 @@ public struct VerifiedPeer: Hashable, Sendable {
     public enum Method: Hashable, Sendable {
         /// A pre-shared key.
         case sharedKey
+        /// A signature by the key of a certificate, which leads to an authority that is believed.
+        case certificate(subject: String, encoded: [UInt8])
+        /// A signature by a key that the configuration names.
+        case publicKey
     }
 
     private init(identity: Identity, method: Method) {
@@ -38,6 +42,30 @@ public struct VerifiedPeer: Hashable, Sendable {
             throw .authenticationFailed
         }
         return VerifiedPeer(identity: identity, method: .sharedKey)
+    }
+}
+
+extension VerifiedPeer {
+    /// Checks a signature over `octets` by a key that is known to be the identity's own; nil when it is none.
+    static func signed(
+        _ signature: ReceivedSignature,
+        _ octets: [UInt8],
+        _ key: PublicKeyInfo,
+        identity: Identity,
+        method: Method
+    ) -> (peer: VerifiedPeer, scheme: SignatureScheme)? {
+        signature.scheme(key, over: octets).map { (VerifiedPeer(identity: identity, method: method), $0) }
+    }
+}
+
+extension VerifiedPeer.Method: CustomStringConvertible {
+    /// For logs: `certificate 'CN=moon'`.
+    public var description: String {
+        switch self {
+        case .sharedKey: "a pre-shared key"
+        case .certificate(let subject, _): "certificate '\(subject)'"
+        case .publicKey: "a public key"
+        }
     }
 }
 
@@ -74,6 +102,11 @@ public struct SignedOctets: Sendable {
         self.identity = identity
         self.macKey = macKey
         self.intermediate = intermediate
+    }
+
+    /// The octets that are signed: message, nonce, prf(SK_p, identity), and IntAuth if there is one.
+    public func signed() throws(CryptoError) -> [UInt8] {
+        message + nonce + (try PRF.tag(prf, key: .secret(macKey), [.bytes(identity.body)])) + intermediate
     }
 
     /// AUTH = prf( prf(Shared Secret, "Key Pad for IKEv2"), octets).

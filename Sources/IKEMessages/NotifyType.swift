@@ -88,6 +88,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case childlessSupported
     /// 16430, RFC 7383.
     case fragmentationSupported
+    /// 16431, RFC 7427.
+    case signatureHashAlgorithms
     /// 16438, RFC 9242.
     case intermediateExchangeSupported
     /// 16441, RFC 9370.
@@ -141,6 +143,7 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16407, .redirect, "REDIRECT"),
         (16408, .redirectedFrom, "REDIRECTED_FROM"),
         (16418, .childlessSupported, "CHILDLESS_IKEV2_SUPPORTED"),
+        (16431, .signatureHashAlgorithms, "SIGNATURE_HASH_ALGORITHMS"),
         (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
         (16438, .intermediateExchangeSupported, "INTERMEDIATE_EXCHANGE_SUPPORTED"),
         (16441, .additionalKeyExchange, "ADDITIONAL_KEY_EXCHANGE"),

@@ -39,19 +39,26 @@ extension ConnectionPolicy {
         return "no pre-shared key is for '\(ours)' and '\(theirs)' (\(origin(of: "psk-file")))"
     }
 
-    /// Why a peer that claims to be `theirs` was not believed.
+    /// Why a peer that claims to be `theirs` was not believed by any of `connections`.
     fileprivate static func refusal(
         of theirs: Identity,
         _ auth: AUTHPayload,
         hasKeys: Bool,
-        origins: [ConfigurationOrigin]
+        by connections: [ConnectionPolicy]
     ) -> DownCause {
-        guard auth.method == SignedOctets.sharedKeyMethod else {
+        guard auth.method == SignedOctets.sharedKeyMethod,
+            connections.contains(where: { $0.remoteAuthentication.acceptsSharedKey })
+        else {
+            let key = connections.first?.remoteAuthentication.acceptsSharedKey == true ? "psk-file" : "ca"
+            let accepted = key == "ca" ? "a signature" : "a pre-shared key"
+            let origin = connections.first.map { " (\($0.origin(of: key)))" } ?? ""
             return .authenticationFailed(
-                "'\(theirs)' authenticates by method \(auth.method), not by a pre-shared key"
+                "'\(theirs)' authenticates by \(auth.methodName), accepted is \(accepted) alone\(origin)"
             )
         }
-        let files = origins.prefix(4).map { $0.description }.joined(separator: ", ")
+        let files = connections.prefix(4).map { $0.origin(of: "psk-file").description }.joined(
+            separator: ", "
+        )
         return .authenticationFailed(
             hasKeys
                 ? "'\(theirs)' has another pre-shared key than \(files)"
@@ -80,7 +87,9 @@ struct AuthenticationTrial {
     mutating func prove(to connection: ConnectionPolicy, _ common: SACommon)
         -> (peer: VerifiedPeer, key: SecretKey)?
     {
-        guard auth.method == SignedOctets.sharedKeyMethod else { return nil }
+        guard auth.method == SignedOctets.sharedKeyMethod,
+            connection.remoteAuthentication.acceptsSharedKey
+        else { return nil }
         let ours = connection.effectiveLocalIdentity(at: common.local.address)
         for key in connection.keys(with: identity, as: ours, common) {
             if let peer = check(key) { return (peer, key) }
@@ -103,7 +112,7 @@ struct AuthenticationTrial {
             of: identity,
             auth,
             hasKeys: !tried.isEmpty,
-            origins: connections.map { $0.origin(of: "psk-file") }
+            by: connections
         )
     }
 }

@@ -116,12 +116,13 @@ enum FragmentReception {
 extension IKESA {
     func reception(of header: IKEHeader) -> FragmentReception {
         switch state {
-        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .responderComputing:
+        case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorSigning,
+            .responderComputing:
             return .unexpected
         case .initiatorIntermediate(let inner): return inner.reception(of: header)
         case .initiatorAwaitingAuth(let inner):
             let isAwaited =
-                header.isResponse && header.exchange == .ikeAuth
+                header.isResponse && header.exchange == .ikeAuth && !inner.isBusy
                 && header.messageID == inner.request.messageID
             return isAwaited ? .awaited(inner.channel) : .unexpected
         case .responderAwaitingAuth(let inner): return inner.reception(of: header)
@@ -144,7 +145,9 @@ extension ResponderAwaitingAuth {
                 && !intermediate.remaining.isEmpty
             return isAwaited ? .awaited(channel) : .unexpected
         case .ikeAuth:
-            let isAwaited = header.messageID == intermediate.messageID && intermediate.remaining.isEmpty
+            let isAwaited =
+                header.messageID == intermediate.messageID && intermediate.remaining.isEmpty
+                && pendingProof == nil
             return isAwaited ? .awaited(channel) : .unexpected
         case .ikeSAInit, .createChildSA, .informational, .ikeFollowUpKE, .unknown: return .unexpected
         }

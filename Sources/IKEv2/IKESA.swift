@@ -9,7 +9,7 @@ struct IKESA {
     /// The states of an IKE_SA.
     ///
     /// Initiator:  initiatorGenerating → initiatorAwaitingInit → initiatorDeriving → [initiatorIntermediate →]
-    ///             initiatorAwaitingAuth
+    ///             [initiatorSigning →] initiatorAwaitingAuth
     /// Responder:  responderComputing → responderAwaitingAuth
     /// Both:       → established → lingering
     enum State {
@@ -17,10 +17,13 @@ struct IKESA {
         case initiatorGenerating(InitiatorGenerating)
         /// IKE_SA_INIT is out. Can transition to: `.initiatorGenerating` (another group), `.initiatorDeriving`.
         case initiatorAwaitingInit(InitiatorAwaitingInit)
-        /// The shared secret is being computed. Can transition to: `.initiatorIntermediate`, `.initiatorAwaitingAuth`.
+        /// The shared secret is being computed. Can transition to: `.initiatorIntermediate`, `.initiatorSigning`,
+        /// `.initiatorAwaitingAuth`.
         case initiatorDeriving(InitiatorDeriving)
-        /// Further key exchanges are under way. Can transition to: `.initiatorAwaitingAuth`.
+        /// Further key exchanges are under way. Can transition to: `.initiatorSigning`, `.initiatorAwaitingAuth`.
         case initiatorIntermediate(InitiatorIntermediate)
+        /// Our signature is being made. Can transition to: `.initiatorAwaitingAuth`.
+        case initiatorSigning(InitiatorSigning)
         /// IKE_AUTH is out. Can transition to: `.established`, `.lingering`.
         case initiatorAwaitingAuth(InitiatorAwaitingAuth)
         /// An IKE_SA_INIT request is being answered. Can transition to: `.responderAwaitingAuth`.
@@ -44,10 +47,10 @@ struct IKESA {
     /// When `timeout` wants to be called.
     var deadline: Instant? {
         switch state {
-        case .initiatorGenerating, .initiatorDeriving, .responderComputing: nil
+        case .initiatorGenerating, .initiatorDeriving, .initiatorSigning, .responderComputing: nil
         case .initiatorAwaitingInit(let state): state.request.nextAt
         case .initiatorIntermediate(let state): state.deadline
-        case .initiatorAwaitingAuth(let state): state.request.nextAt
+        case .initiatorAwaitingAuth(let state): state.deadline
         case .responderAwaitingAuth(let state): state.expiresAt
         case .established(let state): state.deadline
         case .lingering(let state): state.expiresAt
@@ -61,6 +64,7 @@ struct IKESA {
         case .initiatorAwaitingInit(let state): state.attempt.connection.name
         case .initiatorDeriving(let state): state.attempt.connection.name
         case .initiatorIntermediate(let state): state.attempt.connection.name
+        case .initiatorSigning(let state): state.attempt.connection.name
         case .initiatorAwaitingAuth(let state): state.attempt.connection.name
         case .responderComputing, .responderAwaitingAuth, .lingering: nil
         case .established(let state): state.connection.name
@@ -71,7 +75,7 @@ struct IKESA {
     var isAttempt: Bool {
         switch state {
         case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
-            .initiatorAwaitingAuth:
+            .initiatorSigning, .initiatorAwaitingAuth:
             true
         case .responderComputing, .responderAwaitingAuth, .established, .lingering: false
         }
@@ -81,7 +85,7 @@ struct IKESA {
         switch state {
         case .responderComputing, .responderAwaitingAuth: true
         case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
-            .initiatorAwaitingAuth, .established, .lingering:
+            .initiatorSigning, .initiatorAwaitingAuth, .established, .lingering:
             false
         }
     }
@@ -89,7 +93,7 @@ struct IKESA {
     func snapshot() -> IKESASnapshot? {
         switch state {
         case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
-            .initiatorAwaitingAuth:
+            .initiatorSigning, .initiatorAwaitingAuth:
             common.snapshot(connection: connectionName ?? "", state: .connecting)
         case .responderComputing, .responderAwaitingAuth:
             common.snapshot(connection: "", state: .connecting)
@@ -108,7 +112,7 @@ struct IKESA {
     {
         let transition: Transition
         switch state {
-        case .initiatorGenerating, .initiatorDeriving, .responderComputing:
+        case .initiatorGenerating, .initiatorDeriving, .initiatorSigning, .responderComputing:
             context.count(.unexpected)
             transition = .stay
         case .initiatorAwaitingInit(var inner):
@@ -144,6 +148,12 @@ struct IKESA {
             let transition = inner.handle(result, &common, &context)
             state = .initiatorIntermediate(inner)
             return apply(transition)
+        case .initiatorSigning(let inner):
+            return apply(inner.handle(result, common, &context))
+        case .initiatorAwaitingAuth(var inner):
+            let transition = inner.handle(result, &common, &context)
+            state = .initiatorAwaitingAuth(inner)
+            return apply(transition)
         case .responderComputing(let inner):
             return apply(inner.handle(result, &common, &context))
         case .responderAwaitingAuth(var inner):
@@ -154,7 +164,7 @@ struct IKESA {
             let transition = inner.handle(result, common, &context)
             state = .established(inner)
             return apply(transition)
-        case .initiatorAwaitingInit, .initiatorAwaitingAuth, .lingering:
+        case .initiatorAwaitingInit, .lingering:
             return true
         }
     }
@@ -163,7 +173,7 @@ struct IKESA {
     mutating func timeout(_ context: inout EngineContext) -> Bool {
         let transition: Transition
         switch state {
-        case .initiatorGenerating, .initiatorDeriving, .responderComputing:
+        case .initiatorGenerating, .initiatorDeriving, .initiatorSigning, .responderComputing:
             transition = .stay
         case .initiatorAwaitingInit(var inner):
             transition = inner.timeout(common, &context)
@@ -204,6 +214,9 @@ struct IKESA {
         case .initiatorIntermediate(let inner):
             inner.attempt.fail(cause, common, &context)
             return false
+        case .initiatorSigning(let inner):
+            inner.attempt.fail(cause, common, &context)
+            return false
         case .initiatorAwaitingAuth(let inner):
             return apply(inner.giveUp(cause, common, &context))
         case .responderComputing, .responderAwaitingAuth:
@@ -234,7 +247,7 @@ struct IKESA {
             inner.channel.fragmentation?.note(received: octets)
             state = .established(inner)
         case .initiatorGenerating, .initiatorAwaitingInit, .initiatorDeriving, .initiatorIntermediate,
-            .initiatorAwaitingAuth, .responderComputing, .lingering:
+            .initiatorSigning, .initiatorAwaitingAuth, .responderComputing, .lingering:
             break
         }
     }

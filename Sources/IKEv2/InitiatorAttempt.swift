@@ -81,8 +81,10 @@ struct InitiatorAttempt {
         case .authenticationFailed:
             (connection.remoteIdentity.map { "it is not '\($0)' (\(connection.origin(of: "remote-id"))), " }
                 ?? "")
-                + "it does not accept our identity (\(connection.origin(of: "local-id"))), or the pre-shared keys "
-                + "differ (\(connection.origin(of: "psk-file")))"
+                + "it does not accept our identity (\(connection.origin(of: "local-id"))), "
+                + (connection.localAuthentication.method == .sharedKey
+                    ? "or the pre-shared keys differ (\(connection.origin(of: "psk-file")))"
+                    : "or it does not believe our certificate (\(connection.origin(of: "certificate")))")
         case .tsUnacceptable:
             "it accepts no part of \(tunnel.selectorText) (\(tunnel.origin))"
         case .invalidKEPayload:

@@ -24,40 +24,53 @@ struct InitiatorAwaitingAuth {
     let isChildless: Bool
     var request: OutstandingRequest
 
+    /// The payloads of a response whose signature is being checked elsewhere.
+    private var pending: [Payload]?
+
+    init(
+        _ proof: InitiatorSigning,
+        _ channel: SecureChannel,
+        offers: [Proposal],
+        inboundSPI: SPI,
+        request: OutstandingRequest
+    ) {
+        attempt = proof.attempt
+        self.channel = channel
+        nat = proof.derived.nat
+        responderNonce = proof.derived.responderNonce
+        intermediate = proof.intermediate
+        responseOctets = proof.derived.responseOctets
+        self.offers = offers
+        self.inboundSPI = inboundSPI
+        localIdentity = proof.identity
+        encapsulation = proof.derived.travelsInUDP ? .udp : .none
+        isChildless = proof.derived.isChildless
+        self.request = request
+    }
+
+    /// A response is being checked.
+    var isBusy: Bool { pending != nil }
+
+    /// When the request is to be sent again; not while its response is being checked.
+    var deadline: Instant? { pending == nil ? request.nextAt : nil }
+
+    /// Sends IKE_AUTH with our proof.
     static func send(
-        _ derived: InitiatorDeriving,
-        _ secureChannel: SecureChannel,
-        _ intermediate: Intermediate,
-        _ common: inout SACommon,
+        _ proof: InitiatorSigning,
+        _ auth: AUTHPayload,
+        _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        let attempt = derived.attempt
+        let attempt = proof.attempt
         let connection = attempt.connection
-        var channel = secureChannel
-        let nat = derived.nat
-        if derived.floatsPorts { common.floatPorts(context.configuration) }
-        let identity = connection.effectiveLocalIdentity(at: common.local.address)
+        var channel = proof.channel
         let inbound = context.newInboundSPI(for: attempt.tunnel.resource)
         let offers = ChildNegotiation.offers(attempt.tunnel, spi: inbound, withGroups: false)
-        guard let key = connection.ownKey(as: identity, common) else {
-            context.release(inbound)
-            attempt.fail(.authenticationFailed(connection.missingKey(as: identity)), common, &context)
-            return .close
-        }
+        let messageID = proof.intermediate.messageID
         guard
-            let payloads = payloads(
-                derived,
-                identity,
-                key,
-                channel,
-                intermediate,
-                offers: offers,
-                common,
-                context
-            ),
             let message = channel.seal(
-                payloads,
-                header: common.header(.ikeAuth, messageID: intermediate.messageID, isResponse: false),
+                payloads(proof, auth, offers: offers, common, context),
+                header: common.header(.ikeAuth, messageID: messageID, isResponse: false),
                 entropy: &context.entropy
             )
         else {
@@ -69,60 +82,51 @@ struct InitiatorAwaitingAuth {
         context.report(
             .progress(
                 connection: connection.name,
-                text: "sending IKE_AUTH as '\(identity)' to \(common.remote)"
+                text: "sending IKE_AUTH as '\(proof.identity)' to \(common.remote)"
             )
         )
-        let next = InitiatorAwaitingAuth(
-            attempt: attempt,
-            channel: channel,
-            nat: nat,
-            responderNonce: derived.responderNonce,
-            intermediate: intermediate,
-            responseOctets: derived.responseOctets,
-            offers: offers,
-            inboundSPI: inbound,
-            localIdentity: identity,
-            encapsulation: derived.travelsInUDP ? .udp : .none,
-            isChildless: derived.isChildless,
-            request: OutstandingRequest(
-                messageID: intermediate.messageID,
-                message: message,
-                policy: connection.retransmission,
-                at: context.now
+        let request = OutstandingRequest(
+            messageID: messageID,
+            message: message,
+            policy: connection.retransmission,
+            at: context.now
+        )
+        return .move(
+            .initiatorAwaitingAuth(
+                InitiatorAwaitingAuth(
+                    proof,
+                    channel,
+                    offers: offers,
+                    inboundSPI: inbound,
+                    request: request
+                )
             )
         )
-        return .move(.initiatorAwaitingAuth(next))
     }
 
     private static func payloads(
-        _ derived: InitiatorDeriving,
-        _ identity: Identity,
-        _ key: SecretKey,
-        _ channel: SecureChannel,
-        _ intermediate: Intermediate,
+        _ proof: InitiatorSigning,
+        _ auth: AUTHPayload,
         offers: [Proposal],
         _ common: SACommon,
         _ context: EngineContext
-    ) -> [Payload]? {
+    ) -> [Payload] {
+        let (derived, identity) = (proof.derived, proof.identity)
         let connection = derived.attempt.connection
-        let idPayload = IDPayload(type: identity.type, data: identity.data)
-        let signed = SignedOctets(
-            prf: channel.suite.prf,
-            message: derived.requestOctets,
-            nonce: derived.responderNonce,
-            identity: idPayload,
-            macKey: channel.keys.skPi,
-            intermediate: intermediate.authenticated
-        )
-        guard let auth = try? signed.sharedKeyAUTH(key) else { return nil }
-        var payloads: [Payload] = [.initiatorID(idPayload)]
+        var payloads: [Payload] = [
+            .initiatorID(IDPayload(type: identity.type, data: identity.data))
+        ]
+        payloads += proof.certificates
         if connection.saysInitialContact(as: identity, context) {
             payloads.append(.notify(NotifyPayload(.initialContact)))
+        }
+        if let request = connection.requestedAuthorities.flatMap({ Payload.certificateRequest(of: $0) }) {
+            payloads.append(request)
         }
         if let wanted = connection.remoteIdentity, !wanted.isPattern {
             payloads.append(.responderID(IDPayload(type: wanted.type, data: wanted.data)))
         }
-        payloads.append(.authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)))
+        payloads.append(.authentication(auth))
         if !derived.isChildless {
             payloads +=
                 [
@@ -135,6 +139,7 @@ struct InitiatorAwaitingAuth {
     }
 
     mutating func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
+        guard pending == nil else { return .stay }
         switch request.check(at: context.now) {
         case .wait:
             return .stay
@@ -162,7 +167,7 @@ struct InitiatorAwaitingAuth {
         _ common: inout SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        guard message.header.isResponse, message.header.exchange == .ikeAuth,
+        guard message.header.isResponse, message.header.exchange == .ikeAuth, pending == nil,
             message.header.messageID == request.messageID, case .encrypted(let content) = message.content
         else {
             context.count(.unexpected)
@@ -184,11 +189,42 @@ struct InitiatorAwaitingAuth {
         context.took(payloads, message.header, datagram)
         guard payloads.authentication != nil else { return refused(payloads, common, &context) }
         switch verify(payloads, common) {
-        case .failure(let cause):
-            tellPeer(common, &context)
-            return giveUp(cause, common, &context)
-        case .success(let peer):
-            return establish(peer, payloads, &common, &context)
+        case .refused(let cause): return refuse(cause, common, &context)
+        case .proved(let peer): return establish(peer, payloads, &common, &context)
+        case .signed(let check):
+            pending = payloads
+            _ = context.compute(.check(check), for: common)
+            return .stay
+        }
+    }
+
+    private mutating func refuse(_ cause: DownCause, _ common: SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
+        tellPeer(common, &context)
+        return giveUp(cause, common, &context)
+    }
+
+    /// The peer's signature was checked.
+    mutating func handle(
+        _ result: ComputeResult,
+        _ common: inout SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        guard let payloads = pending else { return .stay }
+        switch result.outcome {
+        case .checked(let verdict):
+            pending = nil
+            guard let proof = verdict.proof else {
+                let id = payloads.responderID.map { "\(Identity(type: $0.type, data: $0.data))" } ?? ""
+                let cause = DownCause.authenticationFailed(
+                    "'\(id)' is not believed: " + verdict.refusals.joined(separator: "; ")
+                )
+                return refuse(cause, common, &context)
+            }
+            return establish(proof.peer, payloads, &common, &context)
+        case .failure(let error): return refuse(.cryptography(error), common, &context)
+        case .keyPair, .secret, .answer, .signature: return .stay
         }
     }
 
@@ -201,17 +237,25 @@ struct InitiatorAwaitingAuth {
         return giveUp(.peerRefused(error.type, hint: attempt.hint(for: error.type)), common, &context)
     }
 
-    /// The responder must prove the configured identity with the configured key.
-    private func verify(_ payloads: [Payload], _ common: SACommon) -> Result<VerifiedPeer, DownCause> {
+    /// What a response proves.
+    private enum Verdict {
+        case refused(DownCause)
+        case proved(VerifiedPeer)
+        /// That is to be seen elsewhere.
+        case signed(SignatureCheck)
+    }
+
+    /// The responder must prove the configured identity by what the configuration accepts.
+    private func verify(_ payloads: [Payload], _ common: SACommon) -> Verdict {
         guard payloads.unsupportedCritical == nil, let id = payloads.responderID,
             let auth = payloads.authentication
         else {
-            return .failure(.protocolError("its IKE_AUTH lacks IDr or holds an unknown critical payload"))
+            return .refused(.protocolError("its IKE_AUTH lacks IDr or holds an unknown critical payload"))
         }
         let connection = attempt.connection
         let identity = Identity(type: id.type, data: id.data)
         if let wanted = connection.effectiveRemoteIdentity, !wanted.matches(identity) {
-            return .failure(
+            return .refused(
                 .authenticationFailed(
                     "the peer says it is '\(identity)', \(connection.origin(of: "remote-id")) "
                         + "expects '\(wanted)'"
@@ -226,9 +270,20 @@ struct InitiatorAwaitingAuth {
             macKey: channel.keys.skPr,
             intermediate: intermediate.authenticated
         )
+        if SignatureMethod.numbers.contains(auth.method), connection.remoteAuthentication.acceptsSignature {
+            return .signed(
+                SignatureCheck(
+                    auth,
+                    identity: identity,
+                    octets: signed,
+                    certificates: payloads.certificates,
+                    connections: [connection]
+                )
+            )
+        }
         var trial = AuthenticationTrial(auth, identity: identity, octets: signed)
-        if let proof = trial.prove(to: connection, common) { return .success(proof.peer) }
-        return .failure(trial.refusal(by: [connection]))
+        if let proof = trial.prove(to: connection, common) { return .proved(proof.peer) }
+        return .refused(trial.refusal(by: [connection]))
     }
 
     /// RFC 7296 §2.21.2: the responder believes in this IKE_SA and is told that it failed.

@@ -20,7 +20,7 @@ struct InitiatorGenerating {
         case .failure(let error):
             attempt.fail(.cryptography(error), common, &context)
             return .close
-        case .secret, .answer:
+        case .secret, .answer, .signature, .checked:
             return .stay
         }
     }
@@ -61,6 +61,7 @@ struct InitiatorAwaitingInit {
             if attempt.connection.fragmentation != .no {
                 payloads.append(.notify(NotifyPayload(.fragmentationSupported)))
             }
+            if attempt.connection.usesSignatures { payloads.append(.notify(.signatureHashes)) }
             payloads.append(.notify(attempt.redirectNotification))
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: false)
             let message = IKEMessage(header: header, payloads: payloads)
@@ -229,6 +230,8 @@ struct InitiatorAwaitingInit {
             attempt.fail(.protocolError("\(cause) (\(attempt.connection.origin))"), common, &context)
             return .close
         }
+        var wishes = PeerWishes()
+        wishes.note(payloads)
         common.remoteSPI = message.header.responderSPI
         _ = context.compute(.deriveSecret(keyPair, peer: exchange.data), for: common)
         let next = InitiatorDeriving(
@@ -239,7 +242,8 @@ struct InitiatorAwaitingInit {
             requestOctets: request.message.first,
             responseOctets: datagram.octets,
             fragmentation: Fragmentation.policy(attempt.connection, payloads),
-            isChildless: isChildless
+            isChildless: isChildless,
+            wishes: wishes
         )
         return .move(.initiatorDeriving(next))
     }
@@ -257,6 +261,8 @@ struct InitiatorDeriving {
     let fragmentation: FragmentationPolicy?
     /// IKE_AUTH asks for no CHILD_SA (RFC 6023).
     let isChildless: Bool
+    /// What the peer says of certificates.
+    let wishes: PeerWishes
 
     /// IKE goes by the port of NAT traversal from now on.
     var floatsPorts: Bool {
@@ -290,7 +296,7 @@ struct InitiatorDeriving {
         case .failure(let error):
             attempt.fail(.protocolError("its key exchange value was refused: \(error)"), common, &context)
             return .close
-        case .keyPair, .answer:
+        case .keyPair, .answer, .signature, .checked:
             return .stay
         }
     }

@@ -57,7 +57,7 @@ struct InitiatorIntermediate {
 
     private func next(_ common: inout SACommon, _ context: inout EngineContext) -> Transition {
         guard let group = intermediate.remaining.first else {
-            return InitiatorAwaitingAuth.send(derived, channel, intermediate, &common, &context)
+            return InitiatorSigning.begin(derived, channel, intermediate, &common, &context)
         }
         _ = context.compute(.generateKeyPair(group), for: common)
         return .move(.initiatorIntermediate(self))

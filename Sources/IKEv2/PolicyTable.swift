@@ -1,3 +1,4 @@
+import IKEMessages
 import IPPackets
 import IPsecTypes
 import Policy
@@ -94,6 +95,8 @@ struct PolicyClass: Sendable {
     let origin: ConfigurationOrigin
     fileprivate(set) var members: [Int]
     fileprivate(set) var forcesEncapsulation: Bool
+    /// The first of those that make or accept signatures.
+    fileprivate(set) var signers: [Int] = []
 
     /// True when one of its proposals holds all transforms of `chosen`.
     func accepts(_ chosen: Proposal) -> Bool {
@@ -107,6 +110,9 @@ private struct PolicyClassifier {
         let remote: RemoteAddress
     }
 
+    /// Connections whose authorities a stranger is told of.
+    private static let mostSigners = 64
+
     var classes: [PolicyClass] = []
     private var byAddresses: [Addresses: [Int]] = [:]
 
@@ -117,6 +123,9 @@ private struct PolicyClassifier {
         if let known {
             classes[known].members.append(index)
             if connection.forcesEncapsulation { classes[known].forcesEncapsulation = true }
+            if connection.usesSignatures, classes[known].signers.count < Self.mostSigners {
+                classes[known].signers.append(index)
+            }
             return known
         }
         classes.append(
@@ -126,7 +135,8 @@ private struct PolicyClassifier {
                 proposals: connection.proposals,
                 origin: connection.origin(of: "ike-proposals"),
                 members: [index],
-                forcesEncapsulation: connection.forcesEncapsulation
+                forcesEncapsulation: connection.forcesEncapsulation,
+                signers: connection.usesSignatures ? [index] : []
             )
         )
         byAddresses[key, default: []].append(classes.count - 1)
@@ -163,6 +173,17 @@ struct PolicyCandidates {
 
     /// True when one of them hides the addresses.
     var forcesEncapsulation: Bool { ranked.contains { table.classes[$0.number].forcesEncapsulation } }
+
+    /// True when one of them makes or accepts signatures.
+    var useSignatures: Bool { ranked.contains { !table.classes[$0.number].signers.isEmpty } }
+
+    /// Asks for a certificate that one of them accepts; nil when none does.
+    var certificateRequest: Payload? {
+        let signers = ranked.prefix(8).flatMap { table.classes[$0.number].signers }
+        return .certificateRequest(
+            of: signers.lazy.flatMap { [table] in table.connections[$0].requestedAuthorities ?? [] }
+        )
+    }
 
     /// Those that accept a proposal.
     func accepting(_ chosen: Proposal) -> PolicyCandidates {

@@ -21,6 +21,8 @@ struct ResponderAwaitingAuth {
     /// What protected it.
     var previousChannel: SecureChannel?
     let expiresAt: Instant
+    /// The IKE_AUTH request whose proof is being checked, or answered, elsewhere.
+    var pendingProof: PendingProof?
 
     func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
         guard context.now >= expiresAt else { return .stay }
@@ -56,7 +58,7 @@ struct ResponderAwaitingAuth {
         }
         guard !message.header.isResponse, message.header.exchange == .ikeAuth,
             intermediate.remaining.isEmpty, message.header.messageID == intermediate.messageID,
-            case .encrypted(let content) = message.content
+            pendingProof == nil, case .encrypted(let content) = message.content
         else {
             context.count(.unexpected)
             return .stay
@@ -101,6 +103,7 @@ struct ResponderAwaitingAuth {
             return refuse(NotifyPayload(.authenticationFailed), cause, nil, datagram, common, &context)
         }
         let identity = Identity(type: id.type, data: id.data)
+        let request = AuthRequest(payloads: payloads, datagram: datagram, identity: identity)
         switch select(identity, payloads.responderID, common) {
         case .failure(let cause):
             return refuse(NotifyPayload(.authenticationFailed), cause, nil, datagram, common, &context)
@@ -113,39 +116,67 @@ struct ResponderAwaitingAuth {
                 macKey: channel.keys.skPi,
                 intermediate: intermediate.authenticated
             )
+            let signers = connections.filter { $0.remoteAuthentication.acceptsSignature }
+            if SignatureMethod.numbers.contains(auth.method), !signers.isEmpty {
+                let check = SignatureCheck(
+                    auth,
+                    identity: identity,
+                    octets: signed,
+                    certificates: payloads.certificates,
+                    connections: signers
+                )
+                pendingProof = PendingProof(request: request, step: .checking(signers))
+                _ = context.compute(.check(check), for: common)
+                return .stay
+            }
             var trial = AuthenticationTrial(auth, identity: identity, octets: signed)
             let proved = connections.compactMap { connection in
-                trial.prove(to: connection, common).map { (connection, $0) }
+                trial.prove(to: connection, common).map {
+                    ProvedConnection(connection: connection, peer: $0.peer, key: $0.key)
+                }
             }
-            // As in strongSwan: what asks for a CHILD_SA goes to the connection that has one like it.
-            let chosen =
-                proved.first { ChildNegotiation.fits(payloads, $0.0.tunnels, path: common.addresses) }
-                ?? proved.first
-            guard let (connection, proof) = chosen else {
+            guard !proved.isEmpty else {
                 let cause = trial.refusal(by: connections)
                 let name = connections.first?.name
                 return refuse(NotifyPayload(.authenticationFailed), cause, name, datagram, common, &context)
             }
-            if connection.mobike, Mobility.findsNAT(payloads, datagram) {
-                let notify = NotifyPayload(.unexpectedNATDetected)
-                let cause = DownCause.protocolError("a NAT is on the path, and it knows no NAT traversal")
-                return refuse(notify, cause, connection.name, datagram, common, &context)
-            }
-            guard connection.childless.accepts(hasChild: payloads.securityAssociation != nil) else {
-                let cause = DownCause.protocolError(
-                    "its IKE_AUTH asks for \(payloads.securityAssociation == nil ? "no" : "a") CHILD_SA, "
-                        + "childless = \(connection.childless.rawValue) (\(connection.origin))"
-                )
-                let name = connection.name
-                return refuse(NotifyPayload(.invalidSyntax), cause, name, datagram, common, &context)
-            }
-            let isAlone = payloads.notification(.initialContact) != nil
-            if !isAlone, let cause = conflict(identity, connection, common, context) {
-                let notify = NotifyPayload(.authenticationFailed)
-                return refuse(notify, cause, connection.name, datagram, common, &context)
-            }
-            return establish(proof, connection, payloads, datagram, common, &context)
+            return proceed(proved, request, common, &context)
         }
+    }
+
+    /// The peer proved itself to some connections: takes one of them and proves who we are.
+    mutating func proceed(
+        _ proved: [ProvedConnection],
+        _ request: AuthRequest,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        let (payloads, datagram, identity) = (request.payloads, request.datagram, request.identity)
+        // As in strongSwan: what asks for a CHILD_SA goes to the connection that has one like it.
+        let fitting = proved.first {
+            ChildNegotiation.fits(payloads, $0.connection.tunnels, path: common.addresses)
+        }
+        guard let chosen = fitting ?? proved.first else { return .close }
+        let connection = chosen.connection
+        if connection.mobike, Mobility.findsNAT(payloads, datagram) {
+            let notify = NotifyPayload(.unexpectedNATDetected)
+            let cause = DownCause.protocolError("a NAT is on the path, and it knows no NAT traversal")
+            return refuse(notify, cause, connection.name, datagram, common, &context)
+        }
+        guard connection.childless.accepts(hasChild: payloads.securityAssociation != nil) else {
+            let cause = DownCause.protocolError(
+                "its IKE_AUTH asks for \(payloads.securityAssociation == nil ? "no" : "a") CHILD_SA, "
+                    + "childless = \(connection.childless.rawValue) (\(connection.origin))"
+            )
+            let name = connection.name
+            return refuse(NotifyPayload(.invalidSyntax), cause, name, datagram, common, &context)
+        }
+        let isAlone = payloads.notification(.initialContact) != nil
+        if !isAlone, let cause = conflict(identity, connection, common, context) {
+            let notify = NotifyPayload(.authenticationFailed)
+            return refuse(notify, cause, connection.name, datagram, common, &context)
+        }
+        return proveOurselves(chosen, request, common, &context)
     }
 
     /// Why a peer may not have a second IKE_SA (unique = keep); one from where its first is may replace that.
@@ -184,9 +215,7 @@ struct ResponderAwaitingAuth {
         }
         guard let wanted else { return .success(forPeer) }
         let wantedIdentity = Identity(type: wanted.type, data: wanted.data)
-        let forUs = forPeer.filter { connection in
-            connection.effectiveLocalIdentity(at: common.local.address).matches(wantedIdentity)
-        }
+        let forUs = forPeer.compactMap { $0.speaking(as: wantedIdentity, at: common.local.address) }
         guard forUs.isEmpty else { return .success(forUs) }
         let ours = forPeer.prefix(8).map { connection in
             "'\(connection.effectiveLocalIdentity(at: common.local.address))' "
@@ -200,7 +229,7 @@ struct ResponderAwaitingAuth {
     }
 
     /// Answers with one error and keeps just the answer.
-    private mutating func refuse(
+    mutating func refuse(
         _ notify: NotifyPayload,
         _ cause: DownCause,
         _ connection: String?,
@@ -217,25 +246,16 @@ struct ResponderAwaitingAuth {
         return .move(.lingering(Lingering(cached, at: context.now)))
     }
 
-    private mutating func establish(
-        _ proof: (peer: VerifiedPeer, key: SecretKey),
-        _ connection: ConnectionPolicy,
-        _ payloads: [Payload],
-        _ datagram: IKEDatagram,
+    /// Both ends are proved.
+    mutating func establish(
+        _ proof: ResponderProof,
+        _ auth: AUTHPayload,
+        _ request: AuthRequest,
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        let identity = connection.effectiveLocalIdentity(at: common.local.address)
-        let idPayload = IDPayload(type: identity.type, data: identity.data)
-        let signed = SignedOctets(
-            prf: channel.suite.prf,
-            message: cached.message.first,
-            nonce: initial.initiatorNonce,
-            identity: idPayload,
-            macKey: channel.keys.skPr,
-            intermediate: intermediate.authenticated
-        )
-        guard let auth = try? signed.sharedKeyAUTH(proof.key) else { return .close }
+        let (connection, identity) = (proof.connection, proof.identity)
+        let (payloads, datagram) = (request.payloads, request.datagram)
         let nat = initial.nat
         let travelsInUDP = nat.isLocalBehindNAT || nat.isRemoteBehindNAT || hidesSource
         var established = Established(
@@ -264,10 +284,9 @@ struct ResponderAwaitingAuth {
         }
         if connection.uniqueness == .replace { context.supersessions.append(common.localSPI) }
         context.report(.ikeUp(established.snapshot(common)))
-        let head: [Payload] = [
-            .responderID(idPayload),
-            .authentication(AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)),
-        ]
+        let head =
+            [.responderID(IDPayload(type: identity.type, data: identity.data))] + proof.certificates
+            + [.authentication(auth)]
         let nonces = (initiator: initial.initiatorNonce, responder: responderNonce)
         let mobile =
             established.mobility == nil

@@ -73,6 +73,7 @@ enum ResponderInit {
             )
             // Which connection it is shows later; by addresses the first one fits best.
             state.fragmentation = Fragmentation.policy(connections.first, payloads)
+            state.wishes.note(payloads)
             state.followsRedirects =
                 payloads.notification(.redirectSupported) != nil
                 || payloads.notification(.redirectedFrom) != nil
@@ -139,6 +140,8 @@ struct ResponderComputing {
     var fragmentation: FragmentationPolicy?
     /// The peer goes where we send it (RFC 5685).
     var followsRedirects = false
+    /// What the peer says of certificates.
+    var wishes = PeerWishes()
 
     func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
         -> Transition
@@ -161,7 +164,7 @@ struct ResponderComputing {
                 )
             )
             return .close
-        case .keyPair, .secret:
+        case .keyPair, .secret, .signature, .checked:
             return .stay
         }
     }
@@ -199,6 +202,8 @@ struct ResponderComputing {
                 payloads.append(.notify(NotifyPayload(.childlessSupported)))
             }
             if fragmentation != nil { payloads.append(.notify(NotifyPayload(.fragmentationSupported))) }
+            if wishes.hashes != nil, candidates.useSignatures { payloads.append(.notify(.signatureHashes)) }
+            if let request = candidates.certificateRequest { payloads.append(request) }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
             let message = IKEMessage(header: header, payloads: payloads)
             let response = OutgoingMessage(try message.encoded(), source: message)

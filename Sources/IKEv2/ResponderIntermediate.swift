@@ -59,6 +59,7 @@ extension ResponderAwaitingAuth {
     mutating func handle(_ result: ComputeResult, _ common: SACommon, _ context: inout EngineContext)
         -> Transition
     {
+        if let pendingProof { return proved(pendingProof, result.outcome, common, &context) }
         guard let pending = pendingIntermediate else { return .stay }
         pendingIntermediate = nil
         guard case .answer(let pair, let secret) = result.outcome else {

@@ -73,6 +73,12 @@ public struct ConnectionPolicy: Sendable {
     public var remoteIdentity: Identity?
     /// The pre-shared keys; which one it is follows from the identities.
     public var sharedKeys: SharedKeyring
+    /// How we prove who we are.
+    public var localAuthentication = LocalAuthentication()
+    /// What is accepted as proof of who the peer is.
+    public var remoteAuthentication = RemoteAuthentication.sharedKey
+    /// Certificates and keys for signatures.
+    public var credentials = CredentialStore.empty
     /// IKE proposals in order of preference.
     public var proposals: [Proposal]
     /// The tunnels, by configuration order.
@@ -162,7 +168,8 @@ public struct ConnectionPolicy: Sendable {
         name == other.name && localAddresses == other.localAddresses
             && remoteAddress.configured == other.remoteAddress.configured
             && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
-            && hasSameKeys(as: other) && proposals == other.proposals
+            && hasSameKeys(as: other) && localAuthentication == other.localAuthentication
+            && remoteAuthentication == other.remoteAuthentication && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
             && mobike == other.mobike
@@ -175,7 +182,8 @@ public struct ConnectionPolicy: Sendable {
 
     /// Keys of connections that were loaded over vici come and go on their own and end no IKE_SA.
     private func hasSameKeys(as other: ConnectionPolicy) -> Bool {
-        isFromVici && other.isFromVici || sharedKeys == other.sharedKeys
+        isFromVici && other.isFromVici
+            || sharedKeys == other.sharedKeys && credentials.isEquivalent(to: other.credentials)
     }
 
     /// True when it was loaded over vici, whose defaults are strongSwan's.

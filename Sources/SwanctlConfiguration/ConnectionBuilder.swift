@@ -10,6 +10,7 @@ struct ConnectionBuilder {
     static let replayWindows: ClosedRange<UInt32> = 32...8192
 
     let options: ConnectionOptions
+    let credentials: RoundCredentials
 
     func policy(_ keyring: SharedKeyring) -> ConnectionPolicy {
         let lifetime = Lifetimes.IKE(options)
@@ -32,10 +33,50 @@ struct ConnectionBuilder {
             keyingTries: Int(clamping: options.keyingTries ?? 1),
             origin: Self.origin
         )
+        policy.localAuthentication = localAuthentication
+        policy.remoteAuthentication = remoteAuthentication
         policy.mobike = options.mobike ?? true
         policy.fragmentation = fragmentation
         policy.childless = options.childless.flatMap { ChildlessPolicy(rawValue: $0) } ?? .allow
         return policy
+    }
+
+    /// Without a method charon signs with a key of ours.
+    private var localAuthentication: LocalAuthentication {
+        let sending = options.sendCertificate.flatMap { CertificateSending(rawValue: $0) } ?? .ifAsked
+        guard let method = options.localRounds.first?.method else {
+            return LocalAuthentication(
+                .signature,
+                certificates: credentials.local.map { $0.encoded },
+                sending: sending
+            )
+        }
+        guard case .publicKey(let text) = method else { return LocalAuthentication() }
+        return LocalAuthentication(
+            .signature,
+            certificates: credentials.local.map { $0.encoded },
+            constraint: SignatureOption(text)?.constraint ?? SignatureConstraint(),
+            sending: sending
+        )
+    }
+
+    /// Without a method charon takes any.
+    private var remoteAuthentication: RemoteAuthentication {
+        let round = options.remoteRounds.first
+        var remote = RemoteAuthentication.either
+        switch round?.method {
+        case .publicKey(let text):
+            remote = .signature
+            remote.constraint = SignatureOption(text)?.constraint ?? SignatureConstraint()
+        case .psk: return .sharedKey
+        case .eap, .xauth, nil: break
+        }
+        remote.certificates = credentials.remote.map { $0.encoded }
+        remote.authorities = credentials.authorities.map { $0.encoded }
+        remote.publicKeys = credentials.publicKeys
+        remote.revocation = round?.revocation.flatMap { RevocationPolicy(rawValue: $0) } ?? .relaxed
+        remote.requestsCertificate = options.sendCertificateRequest ?? true
+        return remote
     }
 
     /// What force adds concerns IKEv1 alone.

@@ -1,3 +1,4 @@
+import Cryptography
 import Policy
 public import Vici
 
@@ -27,7 +28,7 @@ public struct ConnectionListing: Equatable, Sendable {
 }
 
 extension ConnectionListing {
-    init(_ options: ConnectionOptions) {
+    init(_ options: ConnectionOptions, _ credentials: RoundCredentials) {
         let lifetime = Lifetimes.IKE(options)
         head = ViciMessage { conn in
             conn.list("local_addrs", options.localTexts.isEmpty ? ["%any"] : options.localTexts)
@@ -42,8 +43,13 @@ extension ConnectionListing {
             if let timeout = options.dpdTimeout, timeout > 0 { conn.set("dpd_timeout", timeout) }
             if let identity = options.ppkIdentity { conn.set("ppk_id", identity) }
             if options.ppkRequired == true { conn.set("ppk_required", flag: true) }
-            Self.add(options.localRounds, "local", to: &conn)
-            Self.add(options.remoteRounds, "remote", to: &conn)
+            Self.add(options.localRounds, "local", (credentials.local, []), to: &conn)
+            Self.add(
+                options.remoteRounds,
+                "remote",
+                (credentials.remote, credentials.authorities),
+                to: &conn
+            )
         }
         children = options.children.map { Child(name: $0.name, section: Self.section($0)) }
     }
@@ -62,7 +68,12 @@ extension ConnectionListing {
         }
     }
 
-    private static func add(_ rounds: [AuthenticationOptions], _ side: String, to conn: inout ViciMessage) {
+    private static func add(
+        _ rounds: [AuthenticationOptions],
+        _ side: String,
+        _ first: (certificates: [CertificateInfo], authorities: [CertificateInfo]),
+        to conn: inout ViciMessage
+    ) {
         // charon has a round of any class where none was given.
         let rounds = rounds.isEmpty ? [AuthenticationOptions(name: side)] : rounds
         for (index, round) in rounds.enumerated() {
@@ -79,8 +90,8 @@ extension ConnectionListing {
                 }
                 section.list("groups", round.groups.map { $0.description })
                 section.list("cert_policy", round.certificatePolicies)
-                section.list("certs", [])
-                section.list("cacerts", [])
+                section.list("certs", index == 0 ? first.certificates.map { $0.subject } : [])
+                section.list("cacerts", index == 0 ? first.authorities.map { $0.subject } : [])
             }
         }
     }

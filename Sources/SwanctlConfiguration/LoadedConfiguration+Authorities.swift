@@ -78,6 +78,7 @@ extension LoadedConfiguration {
             certificateURIBase: options.certificateURIBase
         )
         authorityTable.set(name, authority)
+        credentialsChanged()
     }
 
     /// Carries out `unload-authority`.
@@ -85,6 +86,7 @@ extension LoadedConfiguration {
         guard authorityTable.remove(name) != nil else {
             throw LoadRefusal("unload: authority '\(name)' not found")
         }
+        credentialsChanged()
     }
 }
 

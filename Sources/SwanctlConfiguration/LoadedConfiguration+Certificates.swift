@@ -87,6 +87,7 @@ extension LoadedConfiguration {
             }
         }
         try certificateTable.add(LoadedCertificate(flag: flag, facts: facts))
+        credentialsChanged()
     }
 
     /// Carries out `flush-certs`, which empties charon's cache of certificates received from peers: what was
@@ -103,5 +104,6 @@ extension LoadedConfiguration {
         secrets.removeAll()
         privateKeys.removeAll()
         certificateTable.removeAll()
+        credentialsChanged()
     }
 }

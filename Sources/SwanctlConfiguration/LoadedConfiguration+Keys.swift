@@ -52,11 +52,13 @@ extension LoadedConfiguration {
             throw .limit(LoadLimits.privateKeys, "private keys")
         }
         privateKeys.set(identifier, LoadedKey(identifier: identifier, key: key))
+        credentialsChanged()
         return identifier
     }
 
     /// Carries out `unload-key`; the identifier is hexadecimal in any case.
     public mutating func unloadKey(_ id: String) throws(LoadRefusal) {
         guard privateKeys.remove(id.lowercased()) != nil else { throw LoadRefusal("key not found") }
+        credentialsChanged()
     }
 }

@@ -10,6 +10,17 @@ public struct LoadedConnection: Sendable {
     public let listing: ConnectionListing
     /// What was said to load it, without its name.
     let settings: ViciMessage
+    /// The certificates that came with it.
+    let certificates: [CertificateInfo]
+
+    func with(_ keyring: SharedKeyring, _ credentials: CredentialStore) -> LoadedConnection {
+        LoadedConnection(
+            policy: policy.with(keyring, credentials),
+            listing: listing,
+            settings: settings,
+            certificates: certificates
+        )
+    }
 }
 
 /// Everything that vici's load- commands brought: connections, secrets, keys, certificates, authorities, pools.
@@ -22,6 +33,8 @@ public struct LoadedConfiguration: Sendable {
     var certificateTable = CertificateTable()
     var authorityTable = OrderedTable<LoadedAuthority>()
     var poolTable = OrderedTable<LoadedPool>()
+    /// The credentials since the last change; nil while they must be built.
+    private var settledCredentials: CredentialStore?
 
     /// An empty one.
     public init() {}
@@ -31,8 +44,8 @@ public struct LoadedConfiguration: Sendable {
 
     /// The connections in the order of their first loading.
     public var connections: [LoadedConnection] {
-        let keyring = keyring
-        return connectionTable.values.map { Self.refreshed($0, keyring) }
+        let (keyring, credentials) = (keyring, credentials)
+        return connectionTable.values.map { $0.with(keyring, credentials) }
     }
 
     /// The connections' names in the same order.
@@ -40,16 +53,40 @@ public struct LoadedConfiguration: Sendable {
 
     /// The connection of a name; nil when none was loaded.
     public func connection(_ name: String) -> LoadedConnection? {
-        connectionTable[name].map { Self.refreshed($0, keyring) }
+        connectionTable[name].map { $0.with(keyring, credentials) }
     }
 
-    private static func refreshed(_ connection: LoadedConnection, _ keyring: SharedKeyring)
-        -> LoadedConnection
-    {
-        var policy = connection.policy
-        policy.sharedKeys = keyring
-        return LoadedConnection(policy: policy, listing: connection.listing, settings: connection.settings)
+    /// What all its connections share: certificates, keys and lists.
+    public var credentials: CredentialStore { settledCredentials ?? builtCredentials }
+
+    private var builtCredentials: CredentialStore {
+        var certificates: [CertificateInfo] = []
+        var publicKeys: [PublicKeyInfo] = []
+        var revocations: [RevocationListInfo] = []
+        for loaded in certificateTable.certificates {
+            switch loaded.facts {
+            case .certificate(let certificate): certificates.append(certificate)
+            case .publicKey(let key): publicKeys.append(key)
+            case .revocationList(let list): revocations.append(list)
+            }
+        }
+        certificates += authorityTable.values.map { $0.certificate }
+        certificates += connectionTable.values.flatMap { $0.certificates }
+        return CredentialStore(
+            certificates: certificates,
+            keys: privateKeys.values.map { $0.key },
+            publicKeys: publicKeys,
+            revocations: revocations
+        )
     }
+
+    /// Builds what all ask for once, until the next change.
+    mutating func settleCredentials() {
+        if settledCredentials == nil { settledCredentials = builtCredentials }
+    }
+
+    /// A certificate or a key came or went.
+    mutating func credentialsChanged() { settledCredentials = nil }
 
     /// The tunnels of a loaded connection that would be others, or none, once `message` is loaded: all of them if anything
     /// but a tunnel changes.
@@ -78,13 +115,18 @@ public struct LoadedConfiguration: Sendable {
         guard connectionTable[options.name] != nil || connectionTable.count < LoadLimits.connections else {
             throw .limit(LoadLimits.connections, "connections")
         }
+        let credentials = try RoundCredentials(options)
         secrets.settle()
         let connection = LoadedConnection(
-            policy: ConnectionBuilder(options: options).policy(keyring),
-            listing: ConnectionListing(options),
-            settings: message.section(options.name) ?? ViciMessage()
+            policy: ConnectionBuilder(options: options, credentials: credentials).policy(keyring),
+            listing: ConnectionListing(options, credentials),
+            settings: message.section(options.name) ?? ViciMessage(),
+            certificates: credentials.certificates
         )
+        let bringsOthers = connectionTable[options.name]?.certificates != connection.certificates
         connectionTable.set(options.name, connection)
+        if bringsOthers, !credentials.certificates.isEmpty { credentialsChanged() }
+        settleCredentials()
     }
 
     /// Carries out `unload-conn`.

@@ -12,11 +12,9 @@ struct UnsupportedSettings {
         addExchange(options, path)
         addAddresses(options, path)
         addExtensions(options, path)
-        // Without a method charon signs with a key of ours.
-        if options.localRounds.isEmpty { add("\(path).local.auth", "pubkey (the default)") }
-        for (side, rounds) in [("local", options.localRounds), ("remote", options.remoteRounds)] {
+        for rounds in [options.localRounds, options.remoteRounds] {
             if rounds.count > 1 { add("\(path).\(rounds[1].name)", "a second round of authentication") }
-            for round in rounds { addRound(round, isLocal: side == "local", path) }
+            for round in rounds { addRound(round, path) }
         }
         for child in options.children {
             let path = "\(path).children.\(child.name)"
@@ -74,13 +72,12 @@ struct UnsupportedSettings {
         }
     }
 
-    private mutating func addRound(_ round: AuthenticationOptions, isLocal: Bool, _ path: String) {
+    private mutating func addRound(_ round: AuthenticationOptions, _ path: String) {
         let path = "\(path).\(round.name)"
-        // Without a method charon takes signatures for our side, and any method for the peer's.
         switch round.method {
-        case .psk: break
-        case nil: if isLocal { add("\(path).auth", "pubkey (the default)") }
-        case .publicKey(let text), .eap(let text), .xauth(let text): add("\(path).auth", text)
+        case .psk, nil: break
+        case .publicKey(let text): if SignatureOption(text) == nil { add("\(path).auth", text) }
+        case .eap(let text), .xauth(let text): add("\(path).auth", text)
         }
         for (key, value) in [
             ("id", round.identity), ("ca_id", round.caIdentity), ("aaa_id", round.aaaIdentity),
@@ -95,13 +92,7 @@ struct UnsupportedSettings {
         }
         add("\(path).groups", round.groups.first?.description)
         add("\(path).cert_policy", round.certificatePolicies.first)
-        if !round.certificates.isEmpty { add("\(path).certs", "a certificate") }
-        if !round.authorityCertificates.isEmpty { add("\(path).cacerts", "a certificate") }
-        if !round.publicKeys.isEmpty { add("\(path).pubkeys", "a public key") }
         for section in round.tokenSections { add("\(path).\(section)", "a certificate") }
-        if let revocation = round.revocation, revocation != "relaxed" {
-            add("\(path).revocation", revocation)
-        }
     }
 
     // MARK: - Children

@@ -172,7 +172,11 @@ struct EnginePair {
         case .keepalive:
             gateways[side.rawValue].keepalives.append(now)
         case .compute(let job):
-            schedule(.computed(job.run()), side, after: milliseconds(conditions.computeDelay))
+            schedule(
+                .computed(job.run(at: 1_800_000_000)),
+                side,
+                after: milliseconds(conditions.computeDelay)
+            )
         case .redirect(let redirection):
             gateways[side.rawValue].redirections.append(redirection)
         case .install(let installation):

@@ -31,11 +31,16 @@ struct GoldenConversation {
     let id: String
     let sharedKey: String
     let messages: [Message]
+    /// Certificates in DER by name: `ca`, `a`, `b`.
+    let certificates: [String: [UInt8]]
     private var secrets: [(label: String, octets: [UInt8])]
 
     init(_ vector: JSON) {
         id = vector["id"].text
         sharedKey = vector["psk_ascii"].text
+        certificates = Dictionary(
+            ["ca", "a", "b"].map { ($0, vector["certs_der_hex"][$0].octets) }.filter { !$0.1.isEmpty }
+        ) { first, _ in first }
         messages = vector["packets"].elements.compactMap { packet in
             var octets = packet["udp_payload"].octets
             if packet["src"].text.hasSuffix(":4500") {
@@ -50,6 +55,11 @@ struct GoldenConversation {
 
     static var all: [JSON] {
         Vectors.areAvailable ? Vectors.load("golden/strongswan_handshakes")["cases"].elements : []
+    }
+
+    /// The IKEv2 conversations with certificates.
+    static var withCertificates: [GoldenConversation] {
+        all.filter { $0["version"].int == 2 && $0["auth"].text == "cert" }.map { GoldenConversation($0) }
     }
 
     /// The IKEv2 conversations with a pre-shared key.
@@ -114,15 +124,17 @@ struct GoldenConversation {
         return (keys, parts[5], parts[6], parts)
     }
 
-    /// The plaintext of a message with its padding, and the two parts.
+    /// The plaintext of a message or fragment with its padding, and the two parts.
     static func plaintext(
         _ message: Message,
         _ keys: Keys
     ) throws -> (prefix: [UInt8], iv: [UInt8], chain: [UInt8], padding: [UInt8]) {
-        let ivEnd = 32 + keys.suite.cipher.ivLength
+        // A fragment says before the IV which one it is (RFC 7383 §2.5).
+        let start = message.header.nextPayload == 53 ? 36 : 32
+        let ivEnd = start + keys.suite.cipher.ivLength
         guard message.octets.count > ivEnd else { throw PuppetError.unexpected }
-        let prefix = Array(message.octets[..<32])
-        let iv = Array(message.octets[32..<ivEnd])
+        let prefix = Array(message.octets[..<start])
+        let iv = Array(message.octets[start..<ivEnd])
         let plain = try keys.cipher(message.header).open(
             aad: prefix,
             iv: iv,

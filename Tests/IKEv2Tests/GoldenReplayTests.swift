@@ -22,6 +22,9 @@ struct GoldenReplay {
     /// Messages with their keys, chains and first payload types, for the hostile tests.
     private(set) var plaintexts: [(chain: [UInt8], first: UInt8)] = []
 
+    /// Fragments of messages that are not complete.
+    private var parts: [(first: UInt8, chain: [UInt8])] = []
+    private(set) var fragments = 0
     private var requests: [UInt32: [Payload]] = [:]
     private let ike: IKEKeys
     private let nonces: (initiator: [UInt8], responder: [UInt8])
@@ -90,10 +93,13 @@ struct GoldenReplay {
 
     /// Opens, reads, writes and seals every protected message, and follows every rekey.
     mutating func replay() throws {
-        for message in conversation.messages where message.header.nextPayload == 46 {
+        for message in conversation.messages where [46, 53].contains(message.header.nextPayload) {
             let pair = [message.header.initiatorSPI, message.header.responderSPI]
             let current = try keys[pair].unwrapped
-            let payloads = try rewrite(message, current)
+            let whole =
+                message.header.nextPayload == 46
+                ? try rewrite(message, current) : try rewriteFragment(message, current)
+            guard let payloads = whole else { continue }
             opened += 1
             switch message.header.exchange {
             case .ikeAuth:
@@ -108,6 +114,33 @@ struct GoldenReplay {
             case .ikeSAInit, .informational, .ikeIntermediate, .ikeFollowUpKE, .unknown: break
             }
         }
+    }
+
+    /// Opens and seals a fragment; the payloads when it was the last one.
+    private mutating func rewriteFragment(
+        _ message: GoldenConversation.Message,
+        _ keys: GoldenConversation.Keys
+    ) throws -> [Payload]? {
+        let recorded = try GoldenConversation.plaintext(message, keys)
+        let cipher = keys.cipher(message.header)
+        let sealed = try cipher.seal(
+            aad: recorded.prefix,
+            iv: recorded.iv,
+            plaintext: recorded.chain + recorded.padding
+        )
+        #expect(recorded.prefix + recorded.iv + sealed == message.octets, "\(conversation.id)")
+        fragments += 1
+        parts.append((recorded.prefix[28], recorded.chain))
+        guard parts.count == Int(recorded.prefix[34]) << 8 | Int(recorded.prefix[35]) else { return nil }
+        defer { parts = [] }
+        let chain = parts.flatMap { $0.chain }
+        var reader = ByteReader(chain.span)
+        let payloads = try PayloadChain.parse(first: parts[0].first, from: &reader)
+        var writer = ByteWriter()
+        try PayloadChain.write(payloads, into: &writer)
+        #expect(writer.bytes == chain, "\(conversation.id)")
+        plaintexts.append((chain, parts[0].first))
+        return payloads
     }
 
     private mutating func rewrite(
@@ -152,6 +185,7 @@ struct GoldenReplay {
             identity: id,
             macKey: isResponse ? ike.skPr : ike.skPi
         )
+        guard conversation.certificates.isEmpty else { return try checkSignature(payloads, id, signed) }
         let auth = try signed.sharedKeyAUTH(key(conversation.sharedKey))
         let payload = try payloads.authentication.unwrapped
         #expect(payload.method == SignedOctets.sharedKeyMethod)
@@ -173,6 +207,47 @@ struct GoldenReplay {
                 octets: signed
             )
         }
+        authentications += 1
+    }
+
+    /// The signature holds with the certificate that was sent, over exactly what strongSwan wrote down.
+    private mutating func checkSignature(
+        _ payloads: [Payload],
+        _ id: IDPayload,
+        _ signed: SignedOctets
+    ) throws {
+        let octets = try signed.signed()
+        #expect(conversation.take("octets = message + nonce + prf(Sk_px, IDx')") == octets)
+        #expect(conversation.take("IDx'") == id.body)
+        let authority = try CertificateInfo(parsing: conversation.certificates["ca"].unwrapped)
+        let connection = PolicyFixture(.initiator).policy.signing(nil, trusting: [authority])
+        let identity = Identity(type: id.type, data: id.data)
+        var certificates = payloads.certificates
+        let name = identity == .fqdn("a.test") ? "a" : "b"
+        #expect(certificates.first?.data == conversation.certificates[name])
+        func verdict(_ payload: AUTHPayload, _ identity: Identity) -> SignatureCheck.Verdict {
+            let check = SignatureCheck(
+                payload,
+                identity: identity,
+                octets: signed,
+                certificates: certificates,
+                connections: [connection]
+            )
+            guard
+                case .checked(let verdict) = ComputeJob(id: 1, peer: fixed("192.0.2.1"), work: .check(check))
+                    .run(at: authority.notBefore + 3_600).outcome
+            else { fatalError("a check has no other outcome") }
+            return verdict
+        }
+        let payload = try payloads.authentication.unwrapped
+        let believed = verdict(payload, identity)
+        #expect(believed.proof?.peer.identity == identity, "\(believed.refusals)")
+        #expect(verdict(payload, .fqdn("c.test")).proof == nil)
+        var forged = payload
+        forged.data[forged.data.count - 1] ^= 1
+        #expect(verdict(forged, identity).proof == nil)
+        certificates = [CERTPayload(try conversation.certificates[name == "a" ? "b" : "a"].unwrapped)]
+        #expect(verdict(payload, identity).proof == nil)
         authentications += 1
     }
 
@@ -247,14 +322,15 @@ struct GoldenReplay {
 
 @Suite(.enabled(if: Vectors.areAvailable)) struct GoldenReplayVectorTests {
     @Test func replaysEveryRecordedConversation() throws {
-        let conversations = GoldenConversation.withSharedKeys
-        #expect(conversations.count == 4)
+        let conversations = GoldenConversation.withSharedKeys + GoldenConversation.withCertificates
+        #expect(conversations.count == 5)
         for conversation in conversations {
             var replay = try GoldenReplay(conversation)
             try replay.replay()
             print("\(conversation.id): \(replay.opened) protected messages, \(replay.children) CHILD_SAs")
             #expect(replay.opened >= 10)
             #expect(replay.authentications == 2)
+            #expect((replay.fragments == 2) == !conversation.certificates.isEmpty)
             #expect(replay.children == 2)
             #expect(replay.rekeys == 1)
             // Every recorded secret was compared, but for intermediate values.

@@ -129,7 +129,7 @@ import Testing
     /// Chains that are authentic but broken, from recorded plaintexts of a real peer.
     @Test(.enabled(if: Vectors.areAvailable)) func authenticLiesEndOnlyTheirOwnSA() throws {
         var plaintexts = [(chain: [UInt8], first: UInt8)]()
-        for conversation in GoldenConversation.withSharedKeys {
+        for conversation in GoldenConversation.withSharedKeys + GoldenConversation.withCertificates {
             var replay = try GoldenReplay(conversation)
             try replay.replay()
             plaintexts += replay.plaintexts

@@ -39,7 +39,7 @@ struct LoneEngine {
             switch output {
             case .transmit(let datagram): replies.append(datagram.octets)
             case .compute(let job) where holdsJobs: heldJobs.append(job)
-            case .compute(let job): engine.handle(.computed(job.run()), at: now)
+            case .compute(let job): engine.handle(.computed(job.run(at: 1_800_000_000)), at: now)
             case .keepalive, .redirect, .install, .useForSending, .remove, .move, .message, .event: break
             }
         }
@@ -56,7 +56,7 @@ struct LoneEngine {
     mutating func release() -> [[UInt8]] {
         let jobs = heldJobs
         heldJobs = []
-        return jobs.flatMap { handle(.computed($0.run())) }
+        return jobs.flatMap { handle(.computed($0.run(at: 1_800_000_000))) }
     }
 
     mutating func forgetOutputs() { outputs = [] }

@@ -71,7 +71,7 @@ def swan_environment(directory):
     prologue = (f"mount --make-rprivate / && "
                 f"{{ mount -t overlay overlay -o lowerdir={tree}/usr:/usr /usr 2>/dev/null || "
                 f"{{ mkdir -p /usr/lib/ipsec && mount --bind {tree}/usr/lib/ipsec /usr/lib/ipsec; }}; }} && mount -t tmpfs tmpfs /run && ")
-    return prologue, {"STRONGSWAN_CONF": f"{directory}/strongswan.conf", "PATH": SBIN}
+    return prologue, {"STRONGSWAN_CONF": f"{directory}/strongswan.conf", "SWANCTL_DIR": str(directory), "PATH": SBIN}
 
 
 def swanctl_command(directory, socket, *arguments):
@@ -178,6 +178,7 @@ class Causewayd(GatewayProcess):
     own = True
     privileges = ()             # argv in front of the daemon's
     connection_lines = ()       # further keys of each connection
+    proof_lines = None          # instead of psk-file
     any_address = False         # no outer address is named: the machine's own are used
     environment = None
 
@@ -200,7 +201,7 @@ class Causewayd(GatewayProcess):
             secret = self.dir / "psk" / s.name
             secret.touch(0o600)
             secret.write_text(s.psk)
-            out += [f"  {s.name}:", f"    site: {s.name}", f"    start: {s.start}", f"    psk-file: psk/{s.name}",
+            out += [f"  {s.name}:", f"    site: {s.name}", f"    start: {s.start}", *(self.proof_lines or [f"    psk-file: psk/{s.name}"]),
                     f"    ike-proposals: [{s.ike}]", f"    esp-proposals: [{s.esp}]", f"    dpd-delay: {s.dpd}",
                     "    retransmit: { initial: 500ms, base: 1.4, tries: 5, limit: 5s }"]
             out += [f'    local-id: "{s.local_id}"'] if s.local_id else []
@@ -257,6 +258,8 @@ class StrongSwan(GatewayProcess):
     """strongSwan with kernel-libipsec: ESP in userspace, always in UDP, on its own TUN."""
 
     own = False
+    local_lines = remote_lines = ("auth = psk",)
+    MORE_PLUGINS = SWANCTL_PLUGINS = ""
     VICI = None                 # where the daemon has its socket, if that is not self.socket
     PLUGINS = ("random nonce openssl pem pkcs1 x509 pubkey constraints aes sha1 sha2 hmac kdf gcm chapoly gmp curve25519 "
                "kernel-libipsec kernel-netlink socket-default vici updown counters")
@@ -277,7 +280,7 @@ class StrongSwan(GatewayProcess):
     def write(self):
         # `load = random openssl` of swanctl: it needs no more, and starts quickly
         (self.dir / "strongswan.conf").write_text(f"""charon {{
-  load = {self.PLUGINS}
+  load = {self.PLUGINS} {self.MORE_PLUGINS}
   retransmit_timeout = 1.0
   retransmit_tries = 4
   retransmit_base = 1.4
@@ -303,10 +306,10 @@ class StrongSwan(GatewayProcess):
   }}
 }}
 swanctl {{
-  load = random openssl
+  load = random openssl {self.SWANCTL_PLUGINS}
 }}
 """)
-        text = "connections {\n"
+        text, nl = "connections {\n", "\n      "
         for s in self.specs:
             action = {"start": "start", "on-demand": "trap", "passive": "none"}[s.start]
             text += f"""  {s.name} {{
@@ -321,11 +324,11 @@ swanctl {{
     rand_time = 0s
     over_time = 3600s
     local {{
-      auth = psk
+      {nl.join(self.local_lines)}
       id = "{s.local_id}"
     }}
     remote {{
-      auth = psk
+      {nl.join(self.remote_lines)}
       id = "{s.remote_id}"
     }}
     children {{

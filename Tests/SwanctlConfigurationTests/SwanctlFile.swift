@@ -1,3 +1,4 @@
+import Cryptography
 import Vici
 
 /// Just enough of swanctl.conf's syntax, and of what swanctl makes of it, to have its messages in tests.
@@ -110,8 +111,8 @@ struct SwanctlFile {
                 if lists.contains(key) {
                     message.list(key, items(value))
                 } else if fileLists.contains(key) {
-                    // swanctl sends the files' octets; what they are does not count here.
-                    message.list(key, octets: items(value).map { _ in [0x30, 0] })
+                    // swanctl sends the files' octets; whose they are does not count here.
+                    message.list(key, octets: items(value).map { _ in fileContents[key] ?? [] })
                 } else {
                     message.set(key, value)
                 }
@@ -119,6 +120,23 @@ struct SwanctlFile {
             for child in section.sections { message.section(child.name, Self.message(child)) }
         }
     }
+
+    /// A certificate of an authority, and its key.
+    private static let fileContents: [String: [UInt8]] = {
+        do throws(CryptoError) {
+            let key = try PrivateKeyInfo.generate(.ed25519)
+            let content = CertificateContent(
+                subject: [("CN", "file")],
+                authority: .unlimited,
+                notBefore: 1_700_000_000,
+                notAfter: 1_900_000_000
+            )
+            let certificate = try key.issue(content, for: try key.publicKey(), issuer: nil).encoded
+            return ["certs": certificate, "cacerts": certificate, "pubkeys": try key.publicKey().encoded]
+        } catch {
+            return [:]
+        }
+    }()
 
     private static func items(_ value: String) -> [String] {
         value.split(separator: ",").map { String(trimmed($0)) }.filter { !$0.isEmpty }

@@ -128,7 +128,7 @@ struct Choreography {
                 case .compute(let job) where holdsJobs:
                     jobs.append((side, job))
                 case .compute(let job):
-                    let result = job.run()
+                    let result = job.run(at: 1_800_000_000)
                     dissector.learn(result)
                     inputs.append(.computed(result))
                 case .event(let event):
@@ -213,7 +213,7 @@ struct Choreography {
     /// Does the job at an index of `jobs`.
     mutating func compute(_ index: Int) {
         let (side, job) = jobs.remove(at: index)
-        let result = job.run()
+        let result = job.run(at: 1_800_000_000)
         dissector.learn(result)
         log.append("a job of \(side) is done")
         tell(.computed(result), side)

@@ -74,6 +74,8 @@ struct PolicyShape: Sendable {
     /// Octets of an IP datagram: a small one cuts nearly all messages that are not empty.
     var fragmentSize = 1280
     var mobike = false
+    /// Certificates instead of a pre-shared key.
+    var isCertified = false
     var retransmission = RetransmissionPolicy(
         initial: .milliseconds(500),
         base: 1.5,
@@ -113,6 +115,11 @@ struct PolicyShape: Sendable {
             origin: origin
         )
         connection.mobike = mobike
+        if isCertified {
+            connection.credentials = Certificates.store(side)
+            connection.localAuthentication = LocalAuthentication(.signature)
+            connection.remoteAuthentication = .signature
+        }
         return connection
     }
 

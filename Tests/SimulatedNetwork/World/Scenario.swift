@@ -58,6 +58,7 @@ struct Scenario: Sendable {
             shapes[0].childCount = 2 + Int(seed / 8 % 2)
             shapes[1].childCount = 2 + Int(seed / 16 % 2)
         }
+        if seed % 8 == 5 { for index in shapes.indices { shapes[index].isCertified = true } }
         computeDelay = chance.pick([1...1, 1...1, 5...40])
         if chance.happens(0.25) { natted = chance.pick([[.west], [.east], [.west, .east]]) }
         let fine = Self.calmWeather(&chance)

@@ -158,7 +158,7 @@ struct Simulation {
             case .transmit(let datagram): transmit(datagram, from: side)
             case .keepalive: break
             case .compute(let job):
-                let result = job.run()
+                let result = job.run(at: 1_800_000_000)
                 observer.learn(result)
                 let delay = Int64(chance.number(in: scenario.computeDelay))
                 schedule(.inner(.computed(result), side, life: gateways[side.rawValue].life), at: now + delay)

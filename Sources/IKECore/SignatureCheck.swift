@@ -1,0 +1,175 @@
+import Cryptography
+public import IKEMessages
+public import Policy
+
+/// The proof of a peer that signs: the signature, and the certificate that says whose it is.
+///
+/// It takes up to some milliseconds and belongs to a `ComputeJob`.
+public struct SignatureCheck: Sendable {
+    /// Connections whose trust is asked at most.
+    public static let mostConnections = 16
+
+    let payload: AUTHPayload
+    let identity: Identity
+    let octets: SignedOctets
+    let certificates: [CERTPayload]
+    let connections: [ConnectionPolicy]
+
+    /// Gathers what is to be checked.
+    ///
+    /// - Parameters:
+    ///   - certificates: what the peer sent, its own first.
+    ///   - connections: those that the peer can be meant for; each decides for itself.
+    public init(
+        _ payload: AUTHPayload,
+        identity: Identity,
+        octets: SignedOctets,
+        certificates: [CERTPayload],
+        connections: [ConnectionPolicy]
+    ) {
+        self.payload = payload
+        self.identity = identity
+        self.octets = octets
+        self.certificates = Array(certificates.prefix(VerifiedCertificate.mostCertificates))
+        self.connections = Array(connections.prefix(Self.mostConnections))
+    }
+
+    /// What came out.
+    public struct Verdict: Sendable {
+        /// The proof, and the numbers of the connections that accept it; nil when none does.
+        public let proof: (peer: VerifiedPeer, connections: [Int])?
+        /// Why a connection does not, the first one's reason first.
+        public let refusals: [String]
+    }
+
+    /// Carries the check out.
+    ///
+    /// - Parameter seconds: the time since 1970.
+    func run(at seconds: Int64) -> Verdict {
+        let received: ReceivedSignature
+        let signed: [UInt8]
+        do {
+            received = try ReceivedSignature(payload)
+            signed = try octets.signed()
+        } catch let unreadable as ReceivedSignature.Unreadable {
+            return Verdict(proof: nil, refusals: [unreadable.text])
+        } catch {
+            return Verdict(proof: nil, refusals: ["\(error)"])
+        }
+        var peer: VerifiedPeer?
+        var accepted: [Int] = []
+        var refusals: [String] = []
+        for (number, connection) in connections.enumerated() {
+            switch judge(connection, received, signed, seconds) {
+            case .success(let proved):
+                peer = peer ?? proved
+                // One identity, proved in two ways, is two peers.
+                if proved == peer { accepted.append(number) }
+            case .failure(let refusal): if !refusals.contains(refusal.text) { refusals.append(refusal.text) }
+            }
+        }
+        return Verdict(proof: peer.map { ($0, accepted) }, refusals: refusals)
+    }
+
+    private struct Refusal: Error {
+        let text: String
+    }
+
+    private func judge(
+        _ connection: ConnectionPolicy,
+        _ received: ReceivedSignature,
+        _ signed: [UInt8],
+        _ seconds: Int64
+    ) -> Result<VerifiedPeer, Refusal> {
+        let remote = connection.remoteAuthentication
+        guard remote.acceptsSignature else {
+            return .failure(Refusal(text: "\(connection.origin) accepts a pre-shared key alone"))
+        }
+        do throws(Refusal) {
+            let (key, method) = try owner(connection, seconds)
+            if let reason = remote.constraint.refusal(of: key) { throw Refusal(text: reason) }
+            let proof = VerifiedPeer.signed(received, signed, key, identity: identity, method: method)
+            guard let (peer, scheme) = proof else {
+                throw Refusal(text: "its signature is not one by the key of \(method)")
+            }
+            if let reason = remote.constraint.refusal(of: scheme) { throw Refusal(text: reason) }
+            return .success(peer)
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// The key that the peer signs with, and what says that it is its own.
+    private func owner(
+        _ connection: ConnectionPolicy,
+        _ seconds: Int64
+    ) throws(Refusal) -> (PublicKeyInfo, VerifiedPeer.Method) {
+        let remote = connection.remoteAuthentication
+        if let key = bareKey(remote, connection.credentials) { return (key, .publicKey) }
+        guard remote.publicKeys.isEmpty || !remote.certificates.isEmpty else {
+            // Whatever authority vouches for another key: the key is named.
+            throw Refusal(
+                text: "its key is not the one that \(connection.origin(of: "remote-public-key")) names"
+            )
+        }
+        let sent = certificates.filter { $0.encoding == CertificateEncoding.x509Signature }.map { $0.data }
+        let chain = sent.isEmpty ? known(connection) : sent
+        guard let leaf = chain.first else {
+            throw Refusal(text: "it sent no certificate, and none for '\(identity)' is known here")
+        }
+        guard remote.certificates.isEmpty || remote.certificates.contains(leaf) else {
+            throw Refusal(
+                text:
+                    "its certificate is not the one that \(connection.origin(of: "remote-certificate")) names"
+            )
+        }
+        let trust = connection.credentials.trust(remote)
+        guard !trust.anchors.isEmpty else {
+            throw Refusal(text: "no authority is believed (\(connection.origin(of: "ca")))")
+        }
+        switch VerifiedCertificate.verify(peer: chain, by: trust, at: seconds) {
+        case .failure(let refusal):
+            throw Refusal(text: "\(refusal) (\(connection.origin(of: "ca")))")
+        case .success(let certificate):
+            guard
+                remote.authorities.isEmpty
+                    || certificate.chain.contains(where: { remote.authorities.contains($0) })
+            else {
+                throw Refusal(
+                    text: "certificate '\(certificate.subject)' is of another authority than "
+                        + "\(connection.origin(of: "ca")) names"
+                )
+            }
+            guard
+                identity.isNamed(subject: certificate.subjectName, alternatives: certificate.alternativeNames)
+            else {
+                throw Refusal(text: "certificate '\(certificate.subject)' is not one for '\(identity)'")
+            }
+            return (certificate.publicKey, .certificate(subject: certificate.subject, encoded: leaf))
+        }
+    }
+
+    /// A bare key of the peer's that the configuration names, if it can be the one.
+    private func bareKey(_ remote: RemoteAuthentication, _ credentials: CredentialStore) -> PublicKeyInfo? {
+        let sent = certificates.first { $0.encoding == CertificateEncoding.rawPublicKey }
+        if let sent { return remote.publicKeys.first { $0.encoded == sent.data } }
+        guard certificates.isEmpty else {
+            // A certificate around a key that is named says nothing more.
+            guard !remote.publicKeys.isEmpty, let first = certificates.first,
+                let info = try? CertificateInfo(parsing: first.data)
+            else { return nil }
+            return remote.publicKeys.first { $0.keyID == info.keyID }
+        }
+        if !remote.publicKeys.isEmpty { return remote.publicKeys.count == 1 ? remote.publicKeys.first : nil }
+        // Who has no name but its key.
+        guard case .keyID(let hash) = identity else { return nil }
+        return credentials.publicKeys.first { $0.infoHash == hash }
+    }
+
+    /// A certificate for the identity that is loaded here, for peers that send none.
+    private func known(_ connection: ConnectionPolicy) -> [[UInt8]] {
+        let remote = connection.remoteAuthentication
+        if let named = remote.certificates.first { return [named] }
+        return connection.credentials.peers.first { $0.names(identity) }.map { [$0.encoded] } ?? []
+    }
+}

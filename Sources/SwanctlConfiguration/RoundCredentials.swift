@@ -1,0 +1,73 @@
+import Cryptography
+import Policy
+
+/// The certificates and keys that the rounds of a connection bring with them.
+struct RoundCredentials: Sendable {
+    let local: [CertificateInfo]
+    let remote: [CertificateInfo]
+    let authorities: [CertificateInfo]
+    let publicKeys: [PublicKeyInfo]
+
+    /// All certificates.
+    var certificates: [CertificateInfo] { local + remote + authorities }
+
+    init(_ options: ConnectionOptions) throws(LoadRefusal) {
+        let (ours, theirs) = (options.localRounds.first, options.remoteRounds.first)
+        local = try Self.certificates(ours?.certificates ?? [], "certs")
+        remote = try Self.certificates(theirs?.certificates ?? [], "certs")
+        authorities = try Self.certificates(theirs?.authorityCertificates ?? [], "cacerts")
+        publicKeys = try Self.keys(theirs?.publicKeys ?? [])
+    }
+
+    private static func certificates(
+        _ encoded: [[UInt8]],
+        _ key: String
+    ) throws(LoadRefusal) -> [CertificateInfo] {
+        var result: [CertificateInfo] = []
+        for octets in encoded {
+            guard let certificate = try? CertificateInfo(parsing: octets) else {
+                throw LoadRefusal("invalid value for: \(key), config discarded")
+            }
+            result.append(certificate)
+        }
+        return result
+    }
+
+    private static func keys(_ encoded: [[UInt8]]) throws(LoadRefusal) -> [PublicKeyInfo] {
+        var result: [PublicKeyInfo] = []
+        for octets in encoded {
+            guard let key = try? PublicKeyInfo(parsing: octets) else {
+                throw LoadRefusal("invalid value for: pubkeys, config discarded")
+            }
+            result.append(key)
+        }
+        return result
+    }
+}
+
+extension ConnectionPolicy {
+    /// The same with the certificates and keys of the moment.
+    ///
+    /// Who signs is the one that its certificate names: an identity that is not configured, or not in the certificate that
+    /// is, is the certificate's subject, as in strongSwan.
+    func with(_ keyring: SharedKeyring, _ credentials: CredentialStore) -> ConnectionPolicy {
+        var policy = self
+        policy.sharedKeys = keyring
+        policy.credentials = credentials
+        guard localAuthentication.method == .signature else { return policy }
+        let named = localAuthentication.certificates
+        let configured = localIdentity.flatMap { $0.isPattern ? nil : $0 }
+        if let configured,
+            named.isEmpty || credentials.choose(named: named, identity: configured, requested: []) != nil
+        {
+            return policy
+        }
+        policy.localAuthentication.takesWantedIdentity = configured == nil
+        if let own = credentials.choose(named: named, identity: nil, requested: []) {
+            policy.localIdentity = own.certificate.subjectIdentity
+        } else if configured == nil, let key = try? credentials.bareKeys.first?.publicKey() {
+            policy.localIdentity = .keyID(key.infoHash)
+        }
+        return policy
+    }
+}
