@@ -12,6 +12,12 @@ struct EventText {
     let text: String
     let metadata: Logger.Metadata
 
+    /// What the peer proved itself by, where it is not the usual.
+    private static func proof(_ ike: IKESASnapshot) -> String {
+        guard let proof = ike.proof, proof != .sharedKey else { return "" }
+        return ", the peer by \(proof)"
+    }
+
     init(_ event: EngineEvent) {
         switch event {
         case .ikeUp(let ike):
@@ -19,7 +25,7 @@ struct EventText {
             text =
                 "IKE_SA \(ike.connection)[\(ike.id)] established between "
                 + "\(ike.local)[\(Self.name(ike.localIdentity))]...\(ike.remote)[\(Self.name(ike.remoteIdentity))] "
-                + "with \(ike.proposal?.description ?? "?")"
+                + "with \(ike.proposal?.description ?? "?")" + Self.proof(ike)
             metadata = Self.metadata(ike, "ike-up")
         case .ikeDown(let ike, let cause):
             level = .notice

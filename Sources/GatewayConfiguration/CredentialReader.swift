@@ -17,7 +17,7 @@ struct CredentialReader {
     let context: ConnectionContext
 
     /// What was read.
-    struct Result {
+    struct Proofs {
         var keyring: SharedKeyring
         var local: LocalAuthentication
         var remote: RemoteAuthentication
@@ -30,7 +30,7 @@ struct CredentialReader {
     private var checksSignatures: Bool { Self.remoteKeys.contains { reader.entry($0) != nil } }
 
     /// Nil after an error.
-    func read(localIdentity: Identity?) -> Result? {
+    func read(localIdentity: Identity?) -> Proofs? {
         guard signs || checksSignatures else { return sharedKey().map { plain($0) } }
         var result = plain(nil)
         if !signs || !checksSignatures {
@@ -63,7 +63,7 @@ struct CredentialReader {
             )
             guard let constraint = constraint() else { return nil }
             result.local.constraint = constraint
-            result.identity = own.0.first.flatMap { checkIdentity(localIdentity, $0, own.1) }
+            result.identity = own.0.first.flatMap { checkIdentity(localIdentity, $0) }
             if own.0.first != nil, result.identity == nil { return nil }
         }
         if checksSignatures {
@@ -77,8 +77,8 @@ struct CredentialReader {
         return result
     }
 
-    private func plain(_ key: SecretKey?) -> Result {
-        Result(
+    private func plain(_ key: SecretKey?) -> Proofs {
+        Proofs(
             keyring: key.map { SharedKeyring($0) } ?? SharedKeyring([]),
             local: LocalAuthentication(),
             remote: .sharedKey,
@@ -146,11 +146,7 @@ struct CredentialReader {
     }
 
     /// The identity that we prove: the certificate must be one for it.
-    private func checkIdentity(
-        _ configured: Identity?,
-        _ certificate: CertificateInfo,
-        _ keys: [PrivateKeyInfo]
-    ) -> Identity? {
+    private func checkIdentity(_ configured: Identity?, _ certificate: CertificateInfo) -> Identity? {
         guard let configured else { return certificate.subjectIdentity }
         guard certificate.names(configured) else {
             let names = ([certificate.subject] + certificate.alternativeNames.compactMap { $0.text })

@@ -135,6 +135,8 @@ public struct IKESASnapshot: Sendable {
     public var localIdentity: Identity?
     /// The peer's, proved one.
     public var remoteIdentity: Identity?
+    /// How it was proved.
+    public var proof: VerifiedPeer.Method?
     /// The chosen proposal.
     public var proposal: Proposal?
     /// What NAT detection found.

@@ -143,7 +143,10 @@ public struct SignatureCheck: Sendable {
             guard
                 identity.isNamed(subject: certificate.subjectName, alternatives: certificate.alternativeNames)
             else {
-                throw Refusal(text: "certificate '\(certificate.subject)' is not one for '\(identity)'")
+                throw Refusal(
+                    text: "certificate '\(certificate.subject)' is not one for '\(identity)' "
+                        + "(\(connection.origin(of: "remote-id")))"
+                )
             }
             return (certificate.publicKey, .certificate(subject: certificate.subject, encoded: leaf))
         }

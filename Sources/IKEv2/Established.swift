@@ -132,6 +132,7 @@ struct Established {
         )
         snapshot.localIdentity = localIdentity
         snapshot.remoteIdentity = peer.identity
+        snapshot.proof = peer.method
         snapshot.proposal = channel.suite.proposal
         snapshot.nat = nat
         snapshot.isMobile = mobility != nil

@@ -436,7 +436,7 @@ def latency(lab):
     b = scene.b
     file_a, file_b = a.dir / "swanctl.conf", b.dir / "swanctl.conf"
     text = many(count, "192.0.2.1", remote)
-    file_a.write_text(text.replace("esp_proposals", "start_action = start\n        esp_proposals"))
+    file_a.write_text(text)
     turned = many(count, "HERE", remote).replace("left", "LEFT").replace("right", "left").replace("LEFT", "right")
     turned = re.sub(r"local_addrs = HERE\n    remote_addrs = (\S+)", r"local_addrs = \1\n    remote_addrs = 192.0.2.1", turned)
     file_b.write_text(re.sub(r"local_ts = (\S+)\n(\s+)remote_ts = (\S+)", r"local_ts = \3\n\2remote_ts = \1", turned))
@@ -446,20 +446,29 @@ def latency(lab):
         gateway.spawn([*gentle, program("causewayd"), "--vici", str(gateway.socket), "--log-level", "warning"])
         done = gateway.swanctl("--load-all", "--noprompt", "--file", str(file), timeout=40)
         expect("successfully loaded 1000 connections" in done.stdout, f"--load-all: {last_line(done.stdout)}")
+    seconds = 30 if LONG else 12
+
+    def bring_up():
+        """One after the other over most of the time: left alone they would all be up after a second or two."""
+        with Client(a.socket) as client:
+            for n in range(count):
+                client.call("initiate", {"ike": f"c{n}", "child": f"c{n}", "timeout": -1})
+                time.sleep(0.8 * seconds / count)
+
     if LONG:
         # all of them come back, for a peer that has them yet
+        bring_up()
         expect(wait_until(lambda: established(a) == count, 100, 1), f"{established(a)} of {count} tunnels after 100 s")
         a.kill()
         a.spawn([program("causewayd"), "--vici", str(a.socket), "--log-level", "warning"])
         a.swanctl("--load-all", "--noprompt", "--file", str(file_a), timeout=40)
-    else:
-        expect(wait_until(lambda: established(a) >= 50, 20, 0.2), f"{established(a)} tunnels after 20 s")
     before = established(a)
+    threading.Thread(target=bring_up, daemon=True).start()
     pollers = [Poller(a.socket, {}, 1) for _ in range(20)]
     single = LonePoller(a.socket, {"ike": "c7"}, 0.05)
     control = []
     with Client(a.socket) as client:
-        end = time.monotonic() + (30 if LONG else 12)
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             started = time.monotonic()
             client.call("get-conns")
@@ -475,7 +484,7 @@ def latency(lab):
          f"whole list at most {max(whole) * 1000:.0f} ms, one SA by name 99 % {percentile(single.whole, .99) * 1000:.1f} ms, at most "
          f"{max(single.whole) * 1000:.0f} ms, a command on the control queue 99 % {percentile(control, .99) * 1000:.1f} ms, at most "
          f"{max(control) * 1000:.0f} ms; its ticks at most {late} ms late")
-    expect(established(a) > before, "no tunnel came up meanwhile: the test proves nothing")
+    expect(established(a) > before + count // 2, "few tunnels came up meanwhile: the test proves nothing")
     # the figures are 100, 20 and 50 ms; a machine that builds something beside gets three times as much at the far end
     expect(percentile(first, .95) < 0.1 and max(first) < 0.3, "the first event came late")
     expect(percentile(single.whole, .95) < 0.02 and max(single.whole) < 0.15, "the SA asked for by name came late")
