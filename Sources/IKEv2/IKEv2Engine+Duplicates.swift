@@ -21,6 +21,8 @@ struct Duplicate {
 extension IKEv2Engine {
     private static let ownGrace = Duration.seconds(5)
     private static let peerGrace = Duration.seconds(30)
+    /// What a new IKE_SA with a new proof replaces ends after this, if all its tunnels are there again.
+    private static let reauthenticationGrace = Duration.seconds(1)
     /// Establishments closer than this are simultaneous.
     private static let simultaneity = Duration.seconds(30)
 
@@ -40,7 +42,7 @@ extension IKEv2Engine {
                     loser: loser.common.localSPI,
                     winner: winner.common.localSPI,
                     dueAt: context.now.advanced(
-                        by: old.isReauthenticating ? Self.ownGrace : Self.grace(loser)
+                        by: old.isReauthenticating ? Self.reauthenticationGrace : Self.grace(loser)
                     )
                 )
             )
