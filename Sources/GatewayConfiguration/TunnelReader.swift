@@ -7,8 +7,7 @@ struct TunnelReader {
     static let keys =
         [
             "local", "remote", "esp-proposals", "start", "replay-window", "tfc-padding", "copy-dscp",
-            "copy-ecn",
-            "copy-df", "child-sas",
+            "copy-ecn", "copy-df", "child-sas",
         ] + LifetimeReader.childKeys
 
     let connection: ConnectionReader
