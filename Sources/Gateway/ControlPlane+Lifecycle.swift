@@ -60,10 +60,14 @@ extension ControlPlane {
         }
         applyPolicies()
         let now = MonotonicClock.now()
+        let byName = { (connections: [ConnectionPolicy]) in
+            Dictionary(connections.map { ($0.name, $0) }) { first, _ in first }
+        }
+        let (former, latter) = (byName(old), byName(next.connections))
         for snapshot in engine.snapshots where !snapshot.connection.isEmpty {
             // What was loaded over vici keeps its SAs, also when it was unloaded.
-            guard let before = old.first(where: { $0.name == snapshot.connection }) else { continue }
-            let after = next.connections.first { $0.name == snapshot.connection }
+            guard let before = former[snapshot.connection] else { continue }
+            let after = latter[snapshot.connection]
             if let after, before.isEquivalent(to: after) { continue }
             engine.handle(.terminateIKE(id: snapshot.id, cause: .policyChanged), at: now)
         }
