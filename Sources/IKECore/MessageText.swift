@@ -86,8 +86,6 @@ extension MessageRecord {
     /// The short name of a payload that is not read here (RFC 7296 §3.2).
     private static func name(_ type: UInt8) -> String {
         switch type {
-        case 37: "CERT"
-        case 38: "CERTREQ"
         case 47: "CP"
         case 48: "EAP"
         default: "payload \(type)"

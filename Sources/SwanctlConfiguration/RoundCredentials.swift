@@ -13,33 +13,24 @@ struct RoundCredentials: Sendable {
 
     init(_ options: ConnectionOptions) throws(LoadRefusal) {
         let (ours, theirs) = (options.localRounds.first, options.remoteRounds.first)
-        local = try Self.certificates(ours?.certificates ?? [], "certs")
-        remote = try Self.certificates(theirs?.certificates ?? [], "certs")
-        authorities = try Self.certificates(theirs?.authorityCertificates ?? [], "cacerts")
-        publicKeys = try Self.keys(theirs?.publicKeys ?? [])
+        let certificate = { (octets: [UInt8]) in try? CertificateInfo(parsing: octets) }
+        local = try Self.parsed(ours?.certificates, "certs", certificate)
+        remote = try Self.parsed(theirs?.certificates, "certs", certificate)
+        authorities = try Self.parsed(theirs?.authorityCertificates, "cacerts", certificate)
+        publicKeys = try Self.parsed(theirs?.publicKeys, "pubkeys") { try? PublicKeyInfo(parsing: $0) }
     }
 
-    private static func certificates(
-        _ encoded: [[UInt8]],
-        _ key: String
-    ) throws(LoadRefusal) -> [CertificateInfo] {
-        var result: [CertificateInfo] = []
-        for octets in encoded {
-            guard let certificate = try? CertificateInfo(parsing: octets) else {
+    private static func parsed<Value>(
+        _ encoded: [[UInt8]]?,
+        _ key: String,
+        _ parse: ([UInt8]) -> Value?
+    ) throws(LoadRefusal) -> [Value] {
+        var result: [Value] = []
+        for octets in encoded ?? [] {
+            guard let value = parse(octets) else {
                 throw LoadRefusal("invalid value for: \(key), config discarded")
             }
-            result.append(certificate)
-        }
-        return result
-    }
-
-    private static func keys(_ encoded: [[UInt8]]) throws(LoadRefusal) -> [PublicKeyInfo] {
-        var result: [PublicKeyInfo] = []
-        for octets in encoded {
-            guard let key = try? PublicKeyInfo(parsing: octets) else {
-                throw LoadRefusal("invalid value for: pubkeys, config discarded")
-            }
-            result.append(key)
+            result.append(value)
         }
         return result
     }
