@@ -33,6 +33,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -41,17 +42,20 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .target(name: "CFetch", dependencies: ["CCurl"]),
         .target(name: "CLinux"),
         .target(name: "CIPsecMB"),
         .target(name: "CChecksum"),
         module("Primitives", []),
         module("IPPackets", ["Primitives"]),
-        module("Cryptography", ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "Primitives"]),
+        module("Cryptography", ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "Primitives", crypto]),
         module("IPsecTypes", ["Primitives", "IPPackets", "Cryptography"]),
         module("IKEMessages", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
         module("Policy", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
@@ -68,7 +72,7 @@ let package = Package(
         ),
         module("ESP", ["Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),
         module("PacketPump", ["ESP", "IPsecTypes", "IPPackets", "Cryptography", "CLinux", "Primitives"]),
-        module("LinuxIO", ["CLinux", "Primitives", "IPPackets"]),
+        module("LinuxIO", ["CLinux", "CFetch", "Primitives", "IPPackets"]),
         module("Vici", ["Primitives"], exclude: ["README.md"]),
         module(
             "GatewayConfiguration",

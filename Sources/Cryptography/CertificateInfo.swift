@@ -86,7 +86,7 @@ public struct RevocationListInfo: Hashable, Sendable {
     /// Parses PEM or DER.
     /// - Throws: `CryptoError.unsupported` for what is no revocation list.
     public init(parsing octets: [UInt8]) throws(CryptoError) {
-        guard octets.count <= EncodedObject.longest else { throw .invalidLength }
+        guard octets.count <= EncodedObject.longestList else { throw .invalidLength }
         let parsed: OpaquePointer?
         if EncodedObject.isDER(octets) {
             unsafe parsed = unsafe EncodedObject.decode(octets) { unsafe d2i_X509_CRL(nil, $0, $1) }

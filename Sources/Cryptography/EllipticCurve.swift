@@ -1,6 +1,6 @@
 import COpenSSL
 
-/// A curve of RFC 5903: prime field, cofactor 1, so a point on the curve has the full order.
+/// A curve of RFC 5903 or RFC 6954: prime field, cofactor 1, so a point on the curve has the full order.
 ///
 /// Safe to share: OpenSSL does not change a group after it was made; it is never freed.
 @safe
@@ -13,6 +13,10 @@ struct EllipticCurve: @unchecked Sendable {
     private static let ecp256 = EllipticCurve(NID_X9_62_prime256v1, 32)
     private static let ecp384 = EllipticCurve(NID_secp384r1, 48)
     private static let ecp521 = EllipticCurve(NID_secp521r1, 66)
+    private static let brainpool224 = EllipticCurve(NID_brainpoolP224r1, 28)
+    private static let brainpool256 = EllipticCurve(NID_brainpoolP256r1, 32)
+    private static let brainpool384 = EllipticCurve(NID_brainpoolP384r1, 48)
+    private static let brainpool512 = EllipticCurve(NID_brainpoolP512r1, 64)
 
     static func of(_ group: KeyExchangeGroup) throws(CryptoError) -> EllipticCurve {
         let found: EllipticCurve?
@@ -20,7 +24,11 @@ struct EllipticCurve: @unchecked Sendable {
         case .ecp256: found = ecp256
         case .ecp384: found = ecp384
         case .ecp521: found = ecp521
-        case .modp2048, .modp3072, .modp4096, .x25519: throw .unsupported(group.name)
+        case .brainpool224: found = brainpool224
+        case .brainpool256: found = brainpool256
+        case .brainpool384: found = brainpool384
+        case .brainpool512: found = brainpool512
+        default: throw .unsupported(group.name)
         }
         guard let found else { throw .backend("EC_GROUP_new_by_curve_name") }
         return found

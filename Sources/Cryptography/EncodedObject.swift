@@ -30,6 +30,8 @@ struct MemoryReader: ~Copyable {
 enum EncodedObject {
     /// The longest encoding that is looked at.
     static let longest = 65_535
+    /// The longest revocation list: those of large authorities have some megabytes.
+    static let longestList = 8 << 20
 
     /// True for DER: every object here is a SEQUENCE.
     static func isDER(_ octets: [UInt8]) -> Bool { octets.first == 0x30 }

@@ -65,6 +65,7 @@ struct HMACState {
 
     private func begin(_ state: UnsafeMutableRawPointer) -> Bool {
         switch hash {
+        case .md5: unsafe MD5_Init(state.assumingMemoryBound(to: MD5_CTX.self)) == 1
         case .sha1: unsafe SHA1_Init(state.assumingMemoryBound(to: SHA_CTX.self)) == 1
         case .sha256: unsafe SHA256_Init(state.assumingMemoryBound(to: SHA256_CTX.self)) == 1
         case .sha384: unsafe SHA384_Init(state.assumingMemoryBound(to: SHA512_CTX.self)) == 1
@@ -78,6 +79,7 @@ struct HMACState {
         _ count: Int
     ) -> Bool {
         switch hash {
+        case .md5: unsafe MD5_Update(state.assumingMemoryBound(to: MD5_CTX.self), octets, count) == 1
         case .sha1: unsafe SHA1_Update(state.assumingMemoryBound(to: SHA_CTX.self), octets, count) == 1
         case .sha256: unsafe SHA256_Update(state.assumingMemoryBound(to: SHA256_CTX.self), octets, count) == 1
         case .sha384: unsafe SHA384_Update(state.assumingMemoryBound(to: SHA512_CTX.self), octets, count) == 1
@@ -87,6 +89,7 @@ struct HMACState {
 
     private func end(_ state: UnsafeMutableRawPointer, _ result: UnsafeMutablePointer<UInt8>) -> Bool {
         switch hash {
+        case .md5: unsafe MD5_Final(result, state.assumingMemoryBound(to: MD5_CTX.self)) == 1
         case .sha1: unsafe SHA1_Final(result, state.assumingMemoryBound(to: SHA_CTX.self)) == 1
         case .sha256: unsafe SHA256_Final(result, state.assumingMemoryBound(to: SHA256_CTX.self)) == 1
         case .sha384: unsafe SHA384_Final(result, state.assumingMemoryBound(to: SHA512_CTX.self)) == 1

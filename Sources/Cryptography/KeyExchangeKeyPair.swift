@@ -6,46 +6,92 @@ public final class KeyExchangeKeyPair: Sendable {
     public let group: KeyExchangeGroup
     /// Our Key Exchange Data in wire form.
     public let publicValue: [UInt8]
-    private let privateValue: SecretKey
+    /// Nil for an answer to an encapsulation key, which has none.
+    private let privateValue: SecretKey?
 
     /// A new random pair.
     public convenience init(group: KeyExchangeGroup) throws(CryptoError) {
         let privateValue: SecretKey
-        switch group {
-        case .modp2048, .modp3072, .modp4096:
+        switch group.family {
+        case .modular:
             privateValue = try ModularGroup.of(group).randomExponent()
-        case .ecp256, .ecp384, .ecp521:
+        case .ellipticCurve:
             privateValue = try EllipticCurve.of(group).randomScalar()
-        case .x25519:
+        case .curve25519:
             privateValue = try SecretKey.random(count: 32)
+        case .curve448:
+            privateValue = try SecretKey.random(count: Curve448.length)
+        case .moduleLattice:
+            privateValue = try SecretKey.random(count: ModuleLattice.seedLength)
         }
         try self.init(group: group, privateValue: privateValue)
     }
 
-    /// The pair of a given private value, big-endian but for Curve25519: for vectors and replay.
+    /// The pair of a given private value, big-endian but for Curve25519 and Curve448: for vectors and replay.
     public init(group: KeyExchangeGroup, privateValue: SecretKey) throws(CryptoError) {
         self.group = group
         self.privateValue = privateValue
-        switch group {
-        case .modp2048, .modp3072, .modp4096:
+        switch group.family {
+        case .modular:
             publicValue = try ModularGroup.of(group).publicValue(privateValue)
-        case .ecp256, .ecp384, .ecp521:
+        case .ellipticCurve:
             publicValue = try EllipticCurve.of(group).publicValue(privateValue)
-        case .x25519:
+        case .curve25519:
             publicValue = try Curve25519.publicValue(privateValue)
+        case .curve448:
+            publicValue = try Curve448.publicValue(privateValue)
+        case .moduleLattice:
+            publicValue = try ModuleLattice.publicValue(group, privateValue)
         }
     }
 
-    /// The shared secret with a peer's public value, after the checks that the group demands.
-    public func sharedSecret(with peer: [UInt8]) throws(CryptoError) -> SecretKey {
+    private init(group: KeyExchangeGroup, answer: [UInt8]) {
+        self.group = group
+        publicValue = answer
+        privateValue = nil
+    }
+
+    /// The responder's part: its value, and the shared secret with the initiator's.
+    public static func answer(_ group: KeyExchangeGroup, to peer: [UInt8]) throws(CryptoError) -> (
+        KeyExchangeKeyPair, SecretKey
+    ) {
         guard peer.count == group.publicValueLength else { throw .invalidPublicValue("wrong length") }
-        switch group {
-        case .modp2048, .modp3072, .modp4096:
+        guard group.family == .moduleLattice else {
+            let pair = try KeyExchangeKeyPair(group: group)
+            return (pair, try pair.sharedSecret(with: peer))
+        }
+        let (ciphertext, secret) = try ModuleLattice.encapsulate(group, to: peer)
+        return (KeyExchangeKeyPair(group: group, answer: ciphertext), secret)
+    }
+
+    /// The initiator's shared secret with the responder's value, after the checks that the group demands.
+    public func sharedSecret(with peer: [UInt8]) throws(CryptoError) -> SecretKey {
+        guard peer.count == group.answerLength else { throw .invalidPublicValue("wrong length") }
+        guard let privateValue else { throw .unsupported(group.name) }
+        switch group.family {
+        case .modular:
             return try ModularGroup.of(group).sharedSecret(privateValue, peer)
-        case .ecp256, .ecp384, .ecp521:
+        case .ellipticCurve:
             return try EllipticCurve.of(group).sharedSecret(privateValue, peer)
-        case .x25519:
+        case .curve25519:
             return try Curve25519.sharedSecret(privateValue, peer)
+        case .curve448:
+            return try Curve448.sharedSecret(privateValue, peer)
+        case .moduleLattice:
+            return try ModuleLattice.decapsulate(group, privateValue, peer)
+        }
+    }
+}
+
+extension KeyExchangeGroup {
+    /// Octets of our private values.
+    var privateValueLength: Int {
+        get throws(CryptoError) {
+            switch family {
+            case .modular: try ModularGroup.of(self).exponentLength
+            case .ellipticCurve, .curve25519, .curve448: sharedSecretLength
+            case .moduleLattice: ModuleLattice.seedLength
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ public final class MessageCipher: Sendable {
         integrityKey: SecretKey?
     ) throws(CryptoError) {
         try transform.checkKeys(encryptionKey, integrityKey)
+        // RFC 7296 §5, RFC 4543 §8: an IKE message is encrypted in any case.
+        if transform.mode == .gmac { throw .unsupported(transform.name) }
         self.transform = transform
         self.encryptionKey = encryptionKey
         self.integrityKey = integrityKey
@@ -30,7 +32,7 @@ public final class MessageCipher: Sendable {
         guard let integrity = transform.integrity, let integrityKey else {
             return try sealAEAD(aad, iv, text)
         }
-        try runCBC(&text, iv: iv, direction: .encrypt)
+        try run(&text, iv: iv, direction: .encrypt)
         let icv = try mac(integrity, integrityKey, [aad, iv, text])
         return text + icv
     }
@@ -48,14 +50,14 @@ public final class MessageCipher: Sendable {
         guard ConstantTime.equal(try mac(integrity, integrityKey, [aad, iv, text]), icv) else {
             throw .authenticationFailed
         }
-        try runCBC(&text, iv: iv, direction: .decrypt)
+        try run(&text, iv: iv, direction: .decrypt)
         return text
     }
 
     private func checkLengths(aad: [UInt8], iv: [UInt8], text: Int) throws(CryptoError) {
         let limit = 1 << 24
         guard iv.count == transform.ivLength, aad.count <= limit, text <= limit else { throw .invalidLength }
-        if case .aesCBC = transform, text % transform.blockLength != 0 { throw .invalidLength }
+        if transform.mode == .cbc, text % transform.blockLength != 0 { throw .invalidLength }
     }
 
     private func sealAEAD(_ aad: [UInt8], _ iv: [UInt8], _ plaintext: [UInt8]) throws(CryptoError) -> [UInt8]
@@ -124,19 +126,22 @@ public final class MessageCipher: Sendable {
     /// salt | iv (RFC 5282 §4, RFC 7634 §2).
     private func nonce(_ iv: [UInt8]) -> [UInt8] {
         unsafe encryptionKey.withOctets { octets in
-            unsafe Array(octets.suffix(CipherTransform.saltLength))
+            unsafe Array(octets.suffix(transform.saltLength))
         } + iv
     }
 
-    /// CBC over whole blocks in place; nothing for a transform without a cipher.
-    func runCBC(_ text: inout [UInt8], iv: [UInt8], direction: CipherState.Direction) throws(CryptoError) {
+    /// CBC over whole blocks or CTR in place; nothing for a transform without a cipher.
+    func run(_ text: inout [UInt8], iv: [UInt8], direction: CipherState.Direction) throws(CryptoError) {
         guard let state = try CipherState.make(transform, key: encryptionKey, direction: direction) else {
             return
         }
         defer { state.free() }
+        // RFC 3686 §4: nonce | IV | a counter that starts with one.
+        var start = transform.mode == .ctr ? nonce(iv) + [0, 0, 0, 1] : iv
+        defer { Sodium.wipe(&start) }
         let done = unsafe text.withUnsafeMutableBufferPointer { buffer in
             guard let base = buffer.baseAddress, !buffer.isEmpty else { return true }
-            return unsafe state.runCBC(iv: iv, text: base, count: buffer.count)
+            return unsafe state.run(iv: start, text: base, count: buffer.count)
         }
         guard done else {
             Sodium.wipe(&text)
@@ -149,8 +154,8 @@ public final class MessageCipher: Sendable {
         _ key: SecretKey,
         _ parts: [[UInt8]]
     ) throws(CryptoError) -> [UInt8] {
-        let state = try unsafe key.withOctets { (octets) throws(CryptoError) -> HMACState in
-            try unsafe HMACState.make(integrity.hash, key: octets)
+        let state = try unsafe key.withOctets { (octets) throws(CryptoError) -> MACState in
+            try unsafe MACState.make(integrity.function, key: octets)
         }
         defer { state.free() }
         var result = [UInt8](repeating: 0, count: state.digestLength)

@@ -71,24 +71,27 @@ struct MultiBufferKey {
         _ integrityKey: SecretKey?
     ) -> MultiBufferKey? {
         guard MultiBuffer.isLoaded else { return nil }
-        let saltLength = transform.isAEAD ? CipherTransform.saltLength : 0
+        let saltLength = transform.saltLength
         return unsafe encryptionKey.withOctets { octets in
             let count = octets.count - saltLength
             let pointer: OpaquePointer?
             switch transform {
-            case .aesGCM16: unsafe pointer = cipsecmb_gcm_new(octets.baseAddress, count)
+            case .aesGCM(_, 16): unsafe pointer = cipsecmb_gcm_new(octets.baseAddress, count)
             case .chacha20Poly1305: unsafe pointer = cipsecmb_chacha_new(octets.baseAddress, count)
             case .aesCBC(_, let integrity), .null(let integrity):
-                guard let integrityKey else { return nil }
+                guard let integrityKey, integrity.hasMultiBuffer,
+                    let hash = integrity.function.multiBufferNumber
+                else { return nil }
                 unsafe pointer = integrityKey.withOctets { mac in
                     unsafe cipsecmb_cbc_new(
                         octets.baseAddress,
                         count,
-                        integrity.hash.multiBufferNumber,
+                        hash,
                         mac.baseAddress,
                         mac.count
                     )
                 }
+            case .aesGCM, .aesCCM, .aesGMAC, .aesCTR, .camelliaCBC, .tripleDESCBC, .desCBC: return nil
             }
             return unsafe pointer.map { unsafe MultiBufferKey(pointer: $0) }
         }
@@ -150,13 +153,14 @@ struct MultiBufferLanes {
     }
 }
 
-extension HashFunction {
-    fileprivate var multiBufferNumber: Int32 {
+extension MACFunction {
+    fileprivate var multiBufferNumber: Int32? {
         switch self {
-        case .sha1: Int32(CIPSECMB_SHA1)
-        case .sha256: Int32(CIPSECMB_SHA256)
-        case .sha384: Int32(CIPSECMB_SHA384)
-        case .sha512: Int32(CIPSECMB_SHA512)
+        case .hmac(.sha1): Int32(CIPSECMB_SHA1)
+        case .hmac(.sha256): Int32(CIPSECMB_SHA256)
+        case .hmac(.sha384): Int32(CIPSECMB_SHA384)
+        case .hmac(.sha512): Int32(CIPSECMB_SHA512)
+        case .hmac(.md5), .xcbc, .cmac: nil
         }
     }
 }

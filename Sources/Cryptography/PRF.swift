@@ -2,26 +2,45 @@ import CSodium
 
 /// A pseudo-random function of IKE: one key, one message, a fixed output (RFC 7296 §2.13).
 public enum PRFAlgorithm: Hashable, Sendable, CaseIterable {
+    /// PRF_HMAC_MD5 (RFC 2104).
+    case hmacMD5
     /// PRF_HMAC_SHA1 (RFC 2104).
     case hmacSHA1
+    /// PRF_AES128_XCBC (RFC 4434).
+    case aesXCBC
     /// PRF_HMAC_SHA2_256 (RFC 4868).
     case hmacSHA256
     /// PRF_HMAC_SHA2_384 (RFC 4868).
     case hmacSHA384
     /// PRF_HMAC_SHA2_512 (RFC 4868).
     case hmacSHA512
+    /// PRF_AES128_CMAC (RFC 4615).
+    case aesCMAC
 
     /// Octets of one output.
-    public var outputLength: Int { hash.outputLength }
+    public var outputLength: Int { function.outputLength }
     /// Octets of the preferred key: those of the output.
-    public var keyLength: Int { hash.outputLength }
+    public var keyLength: Int { function.outputLength }
 
-    var hash: HashFunction {
+    /// How many octets of each nonce make the key of SKEYSEED; nil for all of them.
+    ///
+    /// RFC 7296 §2.14: only 64 bits of each for AES-XCBC-PRF-128 and AES-CMAC-PRF-128.
+    public var nonceOctetsInSeedKey: Int? {
         switch self {
-        case .hmacSHA1: .sha1
-        case .hmacSHA256: .sha256
-        case .hmacSHA384: .sha384
-        case .hmacSHA512: .sha512
+        case .aesXCBC, .aesCMAC: 8
+        case .hmacMD5, .hmacSHA1, .hmacSHA256, .hmacSHA384, .hmacSHA512: nil
+        }
+    }
+
+    var function: MACFunction {
+        switch self {
+        case .hmacMD5: .hmac(.md5)
+        case .hmacSHA1: .hmac(.sha1)
+        case .aesXCBC: .xcbc
+        case .hmacSHA256: .hmac(.sha256)
+        case .hmacSHA384: .hmac(.sha384)
+        case .hmacSHA512: .hmac(.sha512)
+        case .aesCMAC: .cmac
         }
     }
 }
@@ -108,14 +127,46 @@ public enum PRF {
         }
     }
 
-    private static func state(_ algorithm: PRFAlgorithm, _ key: PRFInput) throws(CryptoError) -> HMACState {
-        try unsafe key.withOctets { (octets) throws(CryptoError) -> HMACState in
-            try unsafe HMACState.make(algorithm.hash, key: octets)
+    private static func state(_ algorithm: PRFAlgorithm, _ key: PRFInput) throws(CryptoError) -> MACState {
+        try unsafe key.withOctets { (octets) throws(CryptoError) -> MACState in
+            switch algorithm {
+            case .aesXCBC, .aesCMAC: try unsafe blockState(algorithm.function, octets)
+            case .hmacMD5, .hmacSHA1, .hmacSHA256, .hmacSHA384, .hmacSHA512:
+                try unsafe MACState.make(algorithm.function, key: octets)
+            }
+        }
+    }
+
+    /// Brings a key of any length to the 16 octets of the cipher: RFC 4434 §2 pads a shorter one for XCBC; a longer one,
+    /// and for CMAC any other one (RFC 4615 §3), is replaced by its MAC under a key of zeros.
+    private static func blockState(
+        _ function: MACFunction,
+        _ key: UnsafeBufferPointer<UInt8>
+    ) throws(CryptoError) -> MACState {
+        let length = BlockMACState.blockLength
+        if key.count == length { return try unsafe MACState.make(function, key: key) }
+        let fitted = try unsafe SecretKey(count: length) { (target) throws(CryptoError) in
+            if function == .xcbc, key.count < length {
+                for index in 0..<length { unsafe target[index] = index < key.count ? key[index] : 0 }
+                return
+            }
+            let zeros = [UInt8](repeating: 0, count: length)
+            let outer = try unsafe PRFInput.bytes(zeros).withOctets {
+                (octets) throws(CryptoError) -> MACState in
+                try unsafe MACState.make(function, key: octets)
+            }
+            defer { outer.free() }
+            guard let result = target.baseAddress, outer.begin(),
+                unsafe outer.update(key.baseAddress, key.count), unsafe outer.finish(result)
+            else { throw .backend("EVP_EncryptUpdate") }
+        }
+        return try unsafe fitted.withOctets { (octets) throws(CryptoError) -> MACState in
+            try unsafe MACState.make(function, key: octets)
         }
     }
 
     private static func run(
-        _ state: HMACState,
+        _ state: MACState,
         _ data: [PRFInput],
         into target: UnsafeMutableBufferPointer<UInt8>
     ) throws(CryptoError) {

@@ -21,10 +21,10 @@ public enum PacketBackends {
         }
     }
 
-    /// All transforms that packets can have.
+    /// All transforms that IPsec-MB may protect.
     static let transforms: [CipherTransform] =
         [128, 256, 192].map { .aesGCM16(keyBits: $0) } + [.chacha20Poly1305]
-        + IntegrityAlgorithm.allCases.flatMap { integrity in
+        + IntegrityAlgorithm.allCases.filter { $0.hasMultiBuffer }.flatMap { integrity in
             [128, 192, 256].map { CipherTransform.aesCBC(keyBits: $0, integrity) } + [.null(integrity)]
         }
 

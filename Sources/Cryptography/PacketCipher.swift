@@ -16,8 +16,6 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         case open
     }
 
-    enum Mode { case aead, cbc, null }
-
     /// Offsets into the scratch memory.
     enum Scratch {
         static let nonce = 0
@@ -33,13 +31,16 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
     public let transform: CipherTransform
     /// What does the work.
     public let backend: PacketBackend
-    let mode: Mode
+    let mode: CipherTransform.Mode
     let ivLength: Int
     let icvLength: Int
+    private let saltLength: Int
+    /// What a payload's length may not have: whole blocks for CBC.
+    private let partialBlock: Int
     let esn: Bool
     private let direction: Direction
     private let cipher: CipherState?
-    private let mac: HMACState?
+    private let mac: MACState?
     private let buffered: MultiBufferKey?
     let scratch: UnsafeMutablePointer<UInt8>
     /// The highest number sealed: IVs come from these numbers, so none may come twice.
@@ -79,21 +80,21 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         self.direction = direction
         ivLength = transform.ivLength
         icvLength = transform.icvLength
-        switch transform {
-        case .aesGCM16, .chacha20Poly1305: mode = .aead
-        case .aesCBC: mode = .cbc
-        case .null: mode = .null
-        }
+        saltLength = transform.saltLength
+        mode = transform.mode
+        partialBlock = mode == .cbc ? transform.blockLength - 1 : 0
         let scratch = UnsafeMutablePointer<UInt8>.allocate(capacity: Scratch.octets)
         unsafe scratch.initialize(repeating: 0, count: Scratch.octets)
-        if transform.isAEAD {
-            // nonce = salt | IV (RFC 4106 §4, RFC 7634 §2): the salt is written once.
+        if saltLength > 0 {
+            // nonce = salt | IV (RFC 4106 §4, RFC 4309 §4, RFC 7634 §2): the salt is written once.
             unsafe encryptionKey.withOctets { octets in
-                let first = octets.count - CipherTransform.saltLength
-                for index in 0..<CipherTransform.saltLength {
+                let first = octets.count - transform.saltLength
+                for index in 0..<transform.saltLength {
                     unsafe scratch[Scratch.nonce + index] = octets[first + index]
                 }
             }
+            // The last octets of CTR's counter block, which counts from one (RFC 3686 §4).
+            if transform.mode == .ctr { unsafe scratch[Scratch.nonce + 15] = 1 }
         }
         unsafe self.scratch = scratch
     }
@@ -174,10 +175,17 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         }
         let sealed: Bool
         switch mode {
-        case .aead:
-            unsafe Self.store(job.sequence, iv)
-            unsafe Self.store(job.sequence, scratch + Scratch.nonce + CipherTransform.saltLength)
+        case .aead, .ccm:
+            unsafe setNonce(job.sequence, iv)
             sealed = unsafe sealAEAD(packet, job.sequence, payload, count, icv)
+        case .gmac:
+            unsafe setNonce(job.sequence, iv)
+            sealed = unsafe sealGMAC(packet, job.sequence, iv, count, icv)
+        case .ctr:
+            unsafe setNonce(job.sequence, iv)
+            sealed =
+                unsafe cipher?.run(iv: scratch + Scratch.nonce, text: payload, count: count) ?? false
+                && computeICV(packet, count, job.sequence)
         case .cbc:
             sealed =
                 unsafe sealCBC(iv, job.sequence, count) && computeICV(packet, count, job.sequence)
@@ -188,8 +196,14 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
             unsafe sodium_memzero(payload, count)
             return .authenticationFailed
         }
-        if mode != .aead { unsafe icv.update(from: scratch + Scratch.digest, count: icvLength) }
+        if mac != nil { unsafe icv.update(from: scratch + Scratch.digest, count: icvLength) }
         return .done
+    }
+
+    /// Writes the number as IV on the wire and behind the salt of the nonce.
+    private func setNonce(_ sequence: UInt64, _ iv: UnsafeMutablePointer<UInt8>) {
+        unsafe Self.store(sequence, iv)
+        unsafe Self.store(sequence, scratch + Scratch.nonce + saltLength)
     }
 
     /// False for a number that must not be sealed.
@@ -206,13 +220,21 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         let icv = unsafe payload + count
         let opened: Bool
         switch mode {
-        case .aead:
-            unsafe (scratch + Scratch.nonce + CipherTransform.saltLength).update(from: iv, count: ivLength)
+        case .aead, .ccm:
+            unsafe (scratch + Scratch.nonce + saltLength).update(from: iv, count: ivLength)
             opened = unsafe openAEAD(packet, job.sequence, payload, count, icv)
+        case .gmac:
+            unsafe (scratch + Scratch.nonce + saltLength).update(from: iv, count: ivLength)
+            opened = unsafe openGMAC(packet, job.sequence, iv, count, icv)
+        case .ctr:
+            unsafe (scratch + Scratch.nonce + saltLength).update(from: iv, count: ivLength)
+            opened =
+                unsafe verifyICV(packet, count, job.sequence, icv)
+                && cipher?.run(iv: scratch + Scratch.nonce, text: payload, count: count) ?? false
         case .cbc:
             opened =
                 unsafe verifyICV(packet, count, job.sequence, icv)
-                && cipher?.runCBC(iv: iv, text: payload, count: count) ?? false
+                && cipher?.run(iv: iv, text: payload, count: count) ?? false
         case .null:
             opened = unsafe verifyICV(packet, count, job.sequence, icv)
         }
@@ -226,7 +248,7 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
     /// Octets between IV and ICV, or nil when they cannot be: a trailer has two octets, CBC whole blocks.
     func payloadLength(_ job: PacketJob) -> Int? {
         let count = Int(job.length) - Self.headerLength - ivLength - icvLength
-        guard count >= 2, mode != .cbc || count % 16 == 0 else { return nil }
+        guard count >= 2, count & partialBlock == 0 else { return nil }
         return count
     }
 
@@ -288,6 +310,41 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
         ) ?? false
     }
 
+    /// GMAC covers header, IV and payload (RFC 4543 §3.3).
+    private func sealGMAC(
+        _ packet: UnsafeMutablePointer<UInt8>,
+        _ sequence: UInt64,
+        _ iv: UnsafeMutablePointer<UInt8>,
+        _ count: Int,
+        _ icv: UnsafeMutablePointer<UInt8>
+    ) -> Bool {
+        unsafe cipher?.sealGMAC(
+            nonce: scratch + Scratch.nonce,
+            aad: aad(packet, sequence),
+            aadCount: esn ? 12 : 8,
+            text: iv,
+            count: ivLength + count,
+            icv: icv
+        ) ?? false
+    }
+
+    private func openGMAC(
+        _ packet: UnsafeMutablePointer<UInt8>,
+        _ sequence: UInt64,
+        _ iv: UnsafeMutablePointer<UInt8>,
+        _ count: Int,
+        _ icv: UnsafeMutablePointer<UInt8>
+    ) -> Bool {
+        unsafe cipher?.openGMAC(
+            nonce: scratch + Scratch.nonce,
+            aad: aad(packet, sequence),
+            aadCount: esn ? 12 : 8,
+            text: iv,
+            count: ivLength + count,
+            icv: icv
+        ) ?? false
+    }
+
     /// The header itself, or with ESN SPI | high half | low half (RFC 4106 §5).
     private func aad(_ packet: UnsafeMutablePointer<UInt8>, _ sequence: UInt64) -> UnsafeMutablePointer<UInt8>
     {
@@ -303,9 +360,9 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
     ///
     /// NIST SP 800-38A appendix C: the forward cipher of a nonce under the same key is an unpredictable IV.
     private func sealCBC(_ iv: UnsafeMutablePointer<UInt8>, _ sequence: UInt64, _ count: Int) -> Bool {
-        unsafe Self.store(0, iv)
-        unsafe Self.store(sequence, iv + 8)
-        return unsafe cipher?.runCBC(iv: scratch + Scratch.zeroIV, text: iv, count: ivLength + count) ?? false
+        if ivLength == 16 { unsafe Self.store(0, iv) }
+        unsafe Self.store(sequence, iv + (ivLength - 8))
+        return unsafe cipher?.run(iv: scratch + Scratch.zeroIV, text: iv, count: ivLength + count) ?? false
     }
 
     /// Leaves in the scratch the HMAC over header, IV, ciphertext and with ESN the high half (RFC 4303 §2.2.1).
@@ -334,10 +391,10 @@ public struct PacketCipher: ~Copyable, @unchecked Sendable {
     private static func mac(
         _ transform: CipherTransform,
         _ key: SecretKey?
-    ) throws(CryptoError) -> HMACState? {
+    ) throws(CryptoError) -> MACState? {
         guard let integrity = transform.integrity, let key else { return nil }
-        return try unsafe key.withOctets { (octets) throws(CryptoError) -> HMACState in
-            try unsafe HMACState.make(integrity.hash, key: octets)
+        return try unsafe key.withOctets { (octets) throws(CryptoError) -> MACState in
+            try unsafe MACState.make(integrity.function, key: octets)
         }
     }
 

@@ -106,6 +106,25 @@ extension ControlPlane {
         }
     }
 
+    /// The peer gave us addresses: they go on the TUN before any CHILD_SA uses them.
+    private func addVirtualAddresses(_ ike: IKESASnapshot) {
+        guard !ike.virtualAddresses.isEmpty else { return }
+        changeRoutes { (routes) throws(LinuxError) in
+            for address in try routes.addAddresses(ike.virtualAddresses, of: ike.id) {
+                logger.info("installing new virtual IP \(address) on \(description.interfaceName)")
+            }
+        }
+    }
+
+    private func removeVirtualAddresses(_ ike: IKESASnapshot) {
+        guard !ike.virtualAddresses.isEmpty else { return }
+        changeRoutes { (routes) throws(LinuxError) in
+            for address in try routes.removeAddresses(of: ike.id) {
+                logger.info("virtual IP \(address) removed from \(description.interfaceName)")
+            }
+        }
+    }
+
     /// Changes routes; what the kernel refuses is told.
     private func changeRoutes(_ body: (RouteManager) throws(LinuxError) -> Void) {
         guard let routes else { return }
@@ -183,6 +202,7 @@ extension ControlPlane {
             guard let tunnel else { break }
             childFailed(ike, TunnelKey(connection: ike.connection, tunnel: tunnel), cause, at: now)
         case .ikeUp(let ike):
+            addVirtualAddresses(ike)
             startPathMTUSearch(ike, at: now)
             publishIKE(ike)
             // Its other tunnels can use it now, whatever they were waiting for.
@@ -193,7 +213,10 @@ extension ControlPlane {
             // A peer with several addresses may live on at another one.
             if case .noAnswer = cause { rotation.fails(ike.connection, ike.remote.address) }
             publishIKE(ike, downBecause: cause)
+            removeVirtualAddresses(ike)
         case .ikeRekeyed(let old, let new):
+            addVirtualAddresses(new)
+            removeVirtualAddresses(old)
             moveSearch(from: old.id, to: new)
             publishIKERekey(old: old, new: new)
         case .rekeyFailed(let ike, let child?, let cause, _): notePreflightFailure(ike, child, cause, at: now)
@@ -400,6 +423,7 @@ extension DownCause {
         case .authenticationFailed: "authentication-failed"
         case .noConnection: "no-connection"
         case .protocolError: "protocol-error"
+        case .noVirtualAddress: "no-virtual-address"
         case .halfOpenExpired: "half-open-expired"
         case .lastChildGone: "last-child-gone"
         case .lifetimeOver: "lifetime-over"

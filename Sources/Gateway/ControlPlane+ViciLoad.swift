@@ -101,7 +101,9 @@ extension ControlPlane {
         case "unload-key": try loaded.unloadKey(try Self.required(message, "id", "key id missing"))
         case "get-keys": return Self.list("keys", loaded.keyIdentifiers)
         case "load-cert": try loaded.loadCertificate(message)
-        case "flush-certs": try loaded.flushCertificates(type: message.string("type"))
+        case "flush-certs":
+            try loaded.flushCertificates(type: message.string("type"))
+            revocationCache.removeAll()
         case "clear-creds": loaded.clearCredentials()
         case "load-token": throw Refusal(description: "load-token is not supported: there are no tokens")
         default: throw Refusal(description: "unknown command")

@@ -79,6 +79,8 @@ public actor ControlPlane: DispatchQueueActor {
     var throttle = LogThrottle()
     var lock: InstanceLock?
     var routes: RouteManager?
+    /// What was fetched about certificates.
+    let revocationCache = RevocationCache { MonotonicClock.wallClockSeconds() }
     var sockets: IKESocketSet?
     var dataPlane: DataPlane?
     /// Why ESP can travel in UDP alone.
@@ -180,13 +182,18 @@ public actor ControlPlane: DispatchQueueActor {
     ///
     /// - Throws: what the gateway cannot do without.
     public func start() throws {
-        try SelfTest.run()
+        try SelfTest.run(DefaultProposals.selfTestSubjects)
         let paths = options.viciPaths.isEmpty ? description.viciPaths : options.viciPaths
         if let path = paths.first, let slash = path.lastIndex(of: "/") {
             lock = try InstanceLock(path: "\(path[...slash])\(description.name).lock")
         }
         let control = queue
-        pool = ComputePool(width: Self.computeWidth) { [weak self] result in
+        let cache = revocationCache
+        pool = ComputePool(
+            width: Self.computeWidth,
+            cache: cache,
+            fetcher: RevocationFetcher(cache: cache, logger: logger)
+        ) { [weak self] result in
             control.async { [weak self] in self?.assumeIsolated { $0.feed(.computed(result)) } }
         }
         try makeTimers()

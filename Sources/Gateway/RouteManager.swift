@@ -24,6 +24,8 @@ final class RouteManager {
     /// Destinations that only CHILD_SAs have, with the CHILD_SAs.
     private var carried: [IPPrefix: Set<UInt32>] = [:]
     private var carriedBy: [UInt32: [IPPrefix]] = [:]
+    /// Addresses that peers gave us, with the IKE_SAs that have them.
+    private var virtual: [IPAddress: Set<UInt32>] = [:]
 
     init(_ description: GatewayDescription) throws(LinuxError) {
         netlink = try Netlink()
@@ -57,6 +59,13 @@ final class RouteManager {
             netlink: netlink
         )
         try netlink.setLink(link.index, up: true, mtu: description.tunMTU, txQueueLength: 2000)
+        // What a run before this one was given is nobody's now.
+        for address in try netlink.addresses()
+        where address.linkIndex == link.index && address.prefixLength == address.address.bitWidth
+            && virtual[address.address] == nil
+        {
+            try netlink.deleteAddress(address)
+        }
         // This descriptor is a queue that nobody reads: it only made the device, the pump opens its own.
         _ = opened
         _ = try? Sysctl.writeIfDifferent(
@@ -118,6 +127,48 @@ final class RouteManager {
             // Somebody else was faster.
             guard error.isAbsence else { throw error }
         }
+    }
+
+    // MARK: - Virtual addresses
+
+    /// Puts addresses that a peer gave on the TUN; returns those that are new there.
+    func addAddresses(_ addresses: [IPAddress], of ikeID: UInt32) throws(LinuxError) -> [IPAddress] {
+        guard let link else { return [] }
+        var added = [IPAddress]()
+        for address in addresses {
+            let isNew = virtual[address] == nil
+            virtual[address, default: []].insert(ikeID)
+            guard isNew else { continue }
+            let entry = InterfaceAddress(
+                linkIndex: link.index,
+                address: address,
+                prefixLength: address.bitWidth
+            )
+            try netlink.addAddress(entry, prefixRoute: false)
+            added.append(address)
+        }
+        return added
+    }
+
+    /// Takes back the addresses that only this IKE_SA had; returns them.
+    func removeAddresses(of ikeID: UInt32) throws(LinuxError) -> [IPAddress] {
+        guard let link else { return [] }
+        var removed = [IPAddress]()
+        for (address, holders) in virtual where holders.contains(ikeID) {
+            virtual[address]?.remove(ikeID)
+            guard holders.count == 1 else { continue }
+            virtual[address] = nil
+            removed.append(address)
+            let entry = InterfaceAddress(
+                linkIndex: link.index,
+                address: address,
+                prefixLength: address.bitWidth
+            )
+            do throws(LinuxError) { try netlink.deleteAddress(entry) } catch {
+                guard error.isAbsence else { throw error }
+            }
+        }
+        return removed
     }
 
     // MARK: - Routes of CHILD_SAs

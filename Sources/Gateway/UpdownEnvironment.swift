@@ -31,6 +31,8 @@ struct UpdownEnvironment: Equatable, Sendable {
     let pairsLeftOut: Int
     /// Addresses that the peer gave us.
     var localVirtualAddresses: [IPAddress] = []
+    /// Name servers that the peer gave us.
+    var nameServers: [IPAddress] = []
     /// Addresses that we gave the peer.
     var remoteVirtualAddresses: [IPAddress] = []
 
@@ -57,6 +59,8 @@ struct UpdownEnvironment: Equatable, Sendable {
         self.outerInterface = outerInterface
         self.tunInterface = tunInterface
         encapsulation = child.encapsulation
+        localVirtualAddresses = ike.virtualAddresses
+        nameServers = ike.nameServers
         let all = child.localSelectors.flatMap { local in
             child.remoteSelectors.filter { Self.canMatch(local, $0) }.map { Pair(local: local, remote: $0) }
         }
@@ -91,6 +95,11 @@ struct UpdownEnvironment: Equatable, Sendable {
         ]
         list += Self.sourceAddresses("MY", localVirtualAddresses)
         list += Self.sourceAddresses("PEER", remoteVirtualAddresses)
+        for (family, width) in [("4", 32), ("6", 128)] {
+            for (index, server) in nameServers.filter({ $0.bitWidth == width }).enumerated() {
+                list.append(("PLUTO_DNS\(family)_\(index + 1)", "\(server)"))
+            }
+        }
         if encapsulation == .udp { list.append(("PLUTO_UDP_ENC", "\(remote.port)")) }
         // Ours: strongSwan has no TUN device to name.
         list.append(("CAUSEWAY_CONNECTION", tunnel.connection))

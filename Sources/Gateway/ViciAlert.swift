@@ -67,6 +67,7 @@ struct ViciAlert {
         case .authenticationFailed: "peer-auth-failed"
         case .noConnection: isInitiator ? "peer-addr-failed" : nil
         case .protocolError: "parse-error-body"
+        case .noVirtualAddress: "vip-failure"
         case .halfOpenExpired: "half-open-timeout"
         case .lifetimeOver: isIKE ? "ike-sa-expired" : nil
         case .duplicate: "unique-replace"

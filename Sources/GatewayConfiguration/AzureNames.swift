@@ -7,9 +7,14 @@ enum AzureNames {
         ("CHACHA20POLY1305", "chacha20poly1305"),
     ]
     static let ciphers: [Name] =
-        combinedCiphers + [("AES256", "aes256"), ("AES192", "aes192"), ("AES128", "aes128")]
+        combinedCiphers + [
+            ("AES256", "aes256"), ("AES192", "aes192"), ("AES128", "aes128"), ("DES3", "3des"),
+            ("DES", "des"),
+        ]
+    /// IPsec may do without encryption.
+    static let ipsecCiphers: [Name] = ciphers + [("None", "null")]
     static let hashes: [Name] = [
-        ("SHA512", "sha512"), ("SHA384", "sha384"), ("SHA256", "sha256"), ("SHA1", "sha1"),
+        ("SHA512", "sha512"), ("SHA384", "sha384"), ("SHA256", "sha256"), ("SHA1", "sha1"), ("MD5", "md5"),
     ]
     /// For IPsec a combined-mode cipher is named as its own integrity.
     static let ipsecIntegrity: [Name] = combinedCiphers + hashes
@@ -17,21 +22,17 @@ enum AzureNames {
         ("ECP384", "ecp384"), ("ECP256", "ecp256"), ("ECP521", "ecp521"), ("Curve25519", "x25519"),
         ("DHGroup14", "modp2048"), ("DHGroup2048", "modp2048"), ("DHGroup15", "modp3072"),
         ("DHGroup16", "modp4096"), ("DHGroup19", "ecp256"), ("DHGroup20", "ecp384"), ("DHGroup21", "ecp521"),
-        ("DHGroup31", "x25519"),
+        ("DHGroup31", "x25519"), ("DHGroup24", "modp2048s256"), ("DHGroup2", "modp1024"),
+        ("DHGroup1", "modp768"),
     ]
     static let pfsGroups: [Name] =
         [("None", "modpnone"), ("PFS2048", "modp2048"), ("PFS14", "modp2048")]
-        + [("PFS15", "modp3072"), ("PFS16", "modp4096")] + groups
+        + [("PFS15", "modp3072"), ("PFS16", "modp4096"), ("PFS24", "modp2048s256"), ("PFS2", "modp1024")]
+        + [("PFS1", "modp768")] + groups
 
     /// Names of Azure that are refused, with the reason.
     private static let refused: [String: String] = [
-        "DES3": "3DES has 64-bit blocks (RFC 8221 §5)", "DES": "DES is broken (RFC 8247 §2.1)",
-        "MD5": "MD5 is broken (RFC 8247 §2.3)", "DHGroup1": "768 bits are too few (RFC 8247 §2.4)",
-        "DHGroup2": "1024 bits are too few (RFC 8247 §2.4)", "PFS1": "768 bits are too few (RFC 8247 §2.4)",
-        "PFS2": "1024 bits are too few (RFC 8247 §2.4)",
-        "DHGroup24": "its subgroup is not trusted (RFC 8247 §2.4)",
-        "PFS24": "its subgroup is not trusted (RFC 8247 §2.4)",
-        "None": "it would leave the traffic unprotected",
+        "None": "it would leave IKE unprotected"
     ]
 
     /// strongSwan's word for `text`; letters' case does not matter.

@@ -27,11 +27,11 @@ struct ConnectionContext {
 struct ConnectionReader {
     static let keys =
         [
-            "site", "ike", "mode", "start", "local-id", "remote-id", "policy", "ike-proposals",
+            "site", "ike", "mode", "start", "local-id", "remote-id", "policy", "compat", "ike-proposals",
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
             "child-sas", "tfc-padding", "copy-dscp", "copy-ecn", "copy-df",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
-            "fragmentation", "mobike",
+            "fragmentation", "mobike", "vips",
         ] + CredentialReader.keys + LifetimeReader.ikeKeys + LifetimeReader.childKeys
 
     let reader: MappingReader
@@ -57,13 +57,15 @@ struct ConnectionReader {
         checkVersion()
         let site = site()
         let policy = policy()
+        let compatible = compatibility()
         let start = startMode(for: site)
         let addresses = reader.list("addresses", ScalarText.address) ?? context.gateway.outerAddresses
         let identity = reader.value("local-id", ScalarText.ownIdentity) ?? context.gateway.identity
         let remoteIdentity = reader.value("remote-id", ScalarText.identity)
         let credentials = CredentialReader(reader: reader, context: context).read(localIdentity: identity)
         let ike =
-            proposals("ike-proposals", .ike, in: reader) ?? policy?.ike?.proposals ?? DefaultProposals.ike
+            proposals("ike-proposals", .ike, in: reader) ?? policy?.ike?.proposals ?? compatible?.ike
+            ?? DefaultProposals.ike
         let liveness = livenessDelay()
         let keepalive =
             duration("keepalive", .seconds(1) ... .seconds(3600)) ?? context.gateway.keepaliveInterval
@@ -74,7 +76,15 @@ struct ConnectionReader {
         let preflights = reader.value("pfs-preflight", ScalarText.boolean)
         let fragmentation = reader.value("fragmentation", Self.fragmentation)
         let mobike = reader.value("mobike", ScalarText.boolean)
-        let tunnels = TunnelReader(connection: self, site: site, policy: policy, start: start).tunnels()
+        let virtual = reader.list("vips", Self.virtualAddress) ?? []
+        let tunnels = TunnelReader(
+            connection: self,
+            site: site,
+            policy: policy,
+            compatible: compatible,
+            start: start,
+            isVirtual: !virtual.isEmpty
+        ).tunnels()
         guard let site, let credentials else { return nil }
         var connection = ConnectionPolicy(
             name: name,
@@ -100,6 +110,7 @@ struct ConnectionReader {
         connection.credentials = credentials.credentials
         connection.fragmentation = fragmentation ?? .yes
         connection.mobike = mobike ?? true
+        connection.requestedAddresses = virtual
         return connection
     }
 
@@ -109,7 +120,8 @@ struct ConnectionReader {
         origins["remote"] = context.origin(site.networks.first?.position ?? site.position)
         if let position = policy?.ike?.position { origins["ike-proposals"] = context.origin(position) }
         if let position = policy?.esp?.position { origins["esp-proposals"] = context.origin(position) }
-        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id"] + CredentialReader.keys {
+        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id", "vips"] + CredentialReader.keys
+        {
             if let entry = reader.entry(key) { origins[key] = context.origin(entry.position) }
         }
         if let tunnels = reader.entry("tunnels") {
@@ -194,7 +206,7 @@ struct ConnectionReader {
         _ securityProtocol: SecurityProtocol,
         in reader: MappingReader
     ) -> [Proposal]? {
-        let parts = reader.list(key) { (text) throws(Refusal) -> [Proposal] in
+        let parts = reader.located(key) { (text) throws(Refusal) -> [Proposal] in
             if text == "default" {
                 return securityProtocol == .ike ? DefaultProposals.ike : DefaultProposals.esp
             }
@@ -204,8 +216,13 @@ struct ConnectionReader {
                 throw Refusal("\(quoted(text)): \(error.description)")
             }
         }
+        for (proposals, position) in parts ?? [] {
+            for proposal in proposals {
+                WeakAlgorithms.warn(of: proposal, at: position, reader.path(of: key), context.sink)
+            }
+        }
         return parts.map { parts in
-            parts.flatMap { $0 }.enumerated().map { index, proposal in
+            parts.flatMap { $0.value }.enumerated().map { index, proposal in
                 var numbered = proposal
                 numbered.number = UInt8(truncatingIfNeeded: index + 1)
                 return numbered
@@ -213,8 +230,37 @@ struct ConnectionReader {
         }
     }
 
+    /// Whose older offers this connection makes and takes where it names none.
+    func compatibility() -> CompatibleProposals? {
+        guard let entry = reader.entry("compat") else { return nil }
+        let choices = CompatibleProposals.allCases.map { ($0.name, $0) }
+        let found = reader.value("compat") { (text) throws(Refusal) in try ScalarText.choice(text, choices) }
+        for proposal in (found?.ike ?? []) + (found?.esp ?? []) {
+            WeakAlgorithms.warn(
+                of: proposal,
+                at: entry.value.position,
+                reader.path(of: "compat"),
+                context.sink
+            )
+        }
+        return found
+    }
+
     private func duration(_ key: String, _ range: ClosedRange<Duration>) -> Duration? {
         reader.value(key) { (text) throws(Refusal) in try ScalarText.duration(text, in: range) }
+    }
+
+    /// An address to ask for; `any` and `any6` are any of a family.
+    private static func virtualAddress(_ text: String) throws(Refusal) -> IPAddress {
+        switch text {
+        case "any": return .v4(.any)
+        case "any6": return .v6(.any)
+        default:
+            guard let address = IPAddress(text) else {
+                throw Refusal("\(quoted(text)) is no address; accepted: any, any6, or an address to ask for")
+            }
+            return address
+        }
     }
 
     private static func fragmentation(_ text: String) throws(Refusal) -> FragmentationPolicy {

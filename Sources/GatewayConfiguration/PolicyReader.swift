@@ -71,7 +71,7 @@ struct PolicyReader {
             reader.missing("ipsecEncryption", "a policy that names ipsecIntegrity or pfsGroup names it too")
             return nil
         }
-        let ciphers = words("ipsecEncryption", AzureNames.ciphers)
+        let ciphers = words("ipsecEncryption", AzureNames.ipsecCiphers)
         let integrity = words("ipsecIntegrity", AzureNames.ipsecIntegrity)
         // None alone is said by leaving the type out, which every peer understands.
         let named = words("pfsGroup", AzureNames.pfsGroups) ?? []
@@ -101,9 +101,9 @@ struct PolicyReader {
         if needsHash, hashes.isEmpty {
             let accepted = AzureNames.hashes.map { $0.name }.joined(separator: ", ")
             if reader.entry("ipsecIntegrity") == nil {
-                reader.missing("ipsecIntegrity", "AES-CBC needs one; accepted: \(accepted)")
+                reader.missing("ipsecIntegrity", "\(name(ciphers[0])) needs one; accepted: \(accepted)")
             } else {
-                reader.error("ipsecIntegrity", "AES-CBC needs an integrity algorithm; accepted: \(accepted)")
+                reader.error("ipsecIntegrity", "it needs an integrity algorithm; accepted: \(accepted)")
             }
             return nil
         }
@@ -143,6 +143,7 @@ struct PolicyReader {
             do throws(ProposalSyntaxError) {
                 var proposal = try Proposal(keywords: text, for: securityProtocol)
                 proposal.number = UInt8(truncatingIfNeeded: index + 1)
+                WeakAlgorithms.warn(of: proposal, at: entry.position, reader.path, reader.sink)
                 return proposal
             } catch {
                 reader.sink.error(entry.position, reader.path, error.description)

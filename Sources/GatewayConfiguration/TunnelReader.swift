@@ -13,7 +13,10 @@ struct TunnelReader {
     let connection: ConnectionReader
     let site: LocatedSite?
     let policy: NamedPolicy?
+    let compatible: CompatibleProposals?
     let start: StartMode
+    /// The connection asks for virtual addresses: they are the local side where nothing else is said.
+    let isVirtual: Bool
 
     private var context: ConnectionContext { connection.context }
 
@@ -24,7 +27,7 @@ struct TunnelReader {
             local: context.gateway.networks.map { TrafficSelector($0) },
             remote: site?.site.networks.map { TrafficSelector($0) } ?? [],
             proposals: connection.proposals("esp-proposals", .esp, in: connection.reader)
-                ?? policy?.esp?.proposals ?? DefaultProposals.esp,
+                ?? policy?.esp?.proposals ?? compatible?.esp ?? DefaultProposals.esp,
             start: start,
             replayWindow: replayWindow(connection.reader) ?? 1024,
             lifetime: lifetime,
@@ -32,6 +35,7 @@ struct TunnelReader {
             limit: volumes.hard,
             origin: context.origin(connection.reader.position)
         )
+        if isVirtual { defaults.localSelectors = [.dynamic(ipProtocol: 0, ports: 0...65_535)] }
         defaults.padding = padding(connection.reader) ?? .none
         defaults.copying = copying(connection.reader, defaults.copying)
         guard let entry = connection.reader.entry("tunnels") else {
@@ -81,7 +85,7 @@ struct TunnelReader {
     /// The default tunnel carries the gateway's networks to the site's, so neither may be missing.
     private func checkNetworks(_ tunnel: TunnelPolicy) {
         let reader = connection.reader
-        if tunnel.local.isEmpty {
+        if tunnel.localSelectors.isEmpty {
             reader.sink.error(
                 reader.position,
                 reader.path,
@@ -126,7 +130,7 @@ struct TunnelReader {
         tunnel.origin = context.origin(entry.position)
         if let local = reader.list("local", SelectorText.selector) { tunnel.local = local }
         if let remote = reader.list("remote", SelectorText.selector) { tunnel.remote = remote }
-        if reader.entry("local") == nil, tunnel.local.isEmpty {
+        if reader.entry("local") == nil, tunnel.localSelectors.isEmpty {
             reader.missing("local", "selectors of this side, as gateway.networks names none")
         }
         if reader.entry("remote") == nil, site != nil, tunnel.remote.isEmpty {

@@ -34,8 +34,13 @@ public struct ComputeJob: Sendable {
 
     /// Carries the job out; blocks for up to some milliseconds.
     ///
-    /// - Parameter seconds: the time since 1970, at which certificates must be valid.
-    public func run(at seconds: Int64) -> ComputeResult {
+    /// - Parameters:
+    ///   - seconds: the time since 1970, at which certificates must be valid.
+    ///   - knowledge: what the network says of them.
+    public func run(
+        at seconds: Int64,
+        knowing knowledge: some RevocationKnowledge = NoRevocationKnowledge()
+    ) -> ComputeResult {
         do throws(CryptoError) {
             switch work {
             case .generateKeyPair(let group):
@@ -43,12 +48,12 @@ public struct ComputeJob: Sendable {
             case .deriveSecret(let pair, let peer):
                 return ComputeResult(id: id, outcome: .secret(try pair.sharedSecret(with: peer)))
             case .answer(let group, let peer):
-                let pair = try KeyExchangeKeyPair(group: group)
-                return ComputeResult(id: id, outcome: .answer(pair, try pair.sharedSecret(with: peer)))
+                let (pair, secret) = try KeyExchangeKeyPair.answer(group, to: peer)
+                return ComputeResult(id: id, outcome: .answer(pair, secret))
             case .sign(let octets, let key, let method):
                 return ComputeResult(id: id, outcome: .signature(try method.sign(try octets.signed(), key)))
             case .check(let check):
-                return ComputeResult(id: id, outcome: .checked(check.run(at: seconds)))
+                return ComputeResult(id: id, outcome: .checked(check.run(at: seconds, knowing: knowledge)))
             }
         } catch {
             return ComputeResult(id: id, outcome: .failure(error))
@@ -78,6 +83,12 @@ public struct ComputeResult: Sendable {
     public let id: UInt64
     /// What came out.
     public let outcome: Outcome
+
+    /// What must be asked of the network before the job can be carried out; nil when it was.
+    public var inquiries: [RevocationInquiry]? {
+        guard case .checked(let verdict) = outcome, !verdict.inquiries.isEmpty else { return nil }
+        return verdict.inquiries
+    }
 
     /// Makes an answer.
     public init(id: UInt64, outcome: Outcome) {

@@ -29,6 +29,8 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
     case authenticationFailed(String)
     /// No connection fits the peer's address or identity.
     case noConnection(String)
+    /// We asked for a virtual address and the peer gave none.
+    case noVirtualAddress(ConfigurationOrigin)
     /// The peer broke the protocol; the text says how.
     case protocolError(String)
     /// The half-open SA waited too long for its peer or gave way to a newer one.
@@ -62,6 +64,8 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
             "TS_UNACCEPTABLE: the peer offered \(offered); \(origin) accepts \(accepted)"
         case .authenticationFailed(let what): "AUTHENTICATION_FAILED: \(what)"
         case .noConnection(let what): "no connection for this peer: \(what)"
+        case .noVirtualAddress(let origin):
+            "the peer gave none of the virtual addresses that \(origin) asks for: it has no pool for us, or it is used up"
         case .protocolError(let what): "the peer broke the protocol: \(what)"
         case .halfOpenExpired: "half-open for too long"
         case .lastChildGone: "its last CHILD_SA is gone"
@@ -143,6 +147,12 @@ public struct IKESASnapshot: Sendable {
     public var nat: NATDetection
     /// We pretend to be behind a NAT, so that ESP travels in UDP.
     public var forcesEncapsulation = false
+    /// Virtual addresses that the peer gave us.
+    public var virtualAddresses: [IPAddress] = []
+    /// Name servers that the peer gave us.
+    public var nameServers: [IPAddress] = []
+    /// The domains that these are for; empty for all.
+    public var searchDomains: [String] = []
     /// Either end may move to other addresses (MOBIKE).
     public var isMobile = false
     /// When it was established.

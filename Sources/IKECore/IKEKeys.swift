@@ -40,7 +40,7 @@ public struct IKEKeys: Sendable {
     /// Opens and seals messages from the responder.
     public let responderCipher: MessageCipher
 
-    /// Keys of the first IKE_SA: SKEYSEED = prf(Ni | Nr, g^ir); {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
+    /// Keys of the first IKE_SA: SKEYSEED = prf(Ni | Nr, g^ir), with the beginnings of the nonces for two PRFs; {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
     /// prf+(SKEYSEED, Ni | Nr | SPIi | SPIr).
     public init(
         suite: IKESuite,
@@ -51,7 +51,11 @@ public struct IKEKeys: Sendable {
         responderSPI: IKESPI
     ) throws(CryptoError) {
         let nonces = initiatorNonce + responderNonce
-        let seed = try PRF.compute(suite.prf, key: .bytes(nonces), [.secret(sharedSecret)])
+        let seedKey =
+            suite.prf.nonceOctetsInSeedKey.map {
+                Array(initiatorNonce.prefix($0) + responderNonce.prefix($0))
+            } ?? nonces
+        let seed = try PRF.compute(suite.prf, key: .bytes(seedKey), [.secret(sharedSecret)])
         try self.init(
             suite: suite,
             seed: seed,

@@ -1,5 +1,6 @@
 import Cryptography
 public import IKEMessages
+import IPPackets
 import IPsecTypes
 import Policy
 import Primitives
@@ -43,6 +44,7 @@ extension MessageRecord {
         case .vendorID: "V"
         case .initiatorSelectors(let selectors): "TSi(\(Self.text(selectors)))"
         case .responderSelectors(let selectors): "TSr(\(Self.text(selectors)))"
+        case .configuration(let configuration): "CP(\(Self.text(configuration)))"
         case .unknown(let type, let isCritical, _): Self.name(type) + (isCritical ? "(critical)" : "")
         }
     }
@@ -60,6 +62,29 @@ extension MessageRecord {
     private static func text(_ selectors: TSPayload) -> String {
         let known = list(selectors.selectors.map { $0.description })
         return selectors.unknownCount == 0 ? known : "\(known) and \(selectors.unknownCount) of unknown types"
+    }
+
+    private static func text(_ configuration: ConfigurationPayload) -> String {
+        let kind =
+            switch configuration.kind {
+            case .request: "request"
+            case .reply: "reply"
+            case .set: "set"
+            case .acknowledgement: "ack"
+            case .unknown(let number): "kind \(number)"
+            }
+        let texts = configuration.attributes.map { attribute -> String in
+            let address = IPAddress(octets: Array(attribute.value.prefix(16))).map { " \($0)" } ?? ""
+            return switch attribute.type {
+            case ConfigurationPayload.AttributeType.ipv4Address,
+                ConfigurationPayload.AttributeType.ipv6Address:
+                "ADDR\(address)"
+            case ConfigurationPayload.AttributeType.ipv4DNS, ConfigurationPayload.AttributeType.ipv6DNS:
+                "DNS\(address)"
+            default: "\(attribute.type)"
+            }
+        }
+        return "\(kind) \(list(texts))"
     }
 
     private static func text(_ delete: DeletePayload) -> String {
@@ -86,7 +111,6 @@ extension MessageRecord {
     /// The short name of a payload that is not read here (RFC 7296 §3.2).
     private static func name(_ type: UInt8) -> String {
         switch type {
-        case 47: "CP"
         case 48: "EAP"
         default: "payload \(type)"
         }

@@ -1,4 +1,4 @@
-import Cryptography
+public import Cryptography
 public import IKEMessages
 public import Policy
 
@@ -40,12 +40,16 @@ public struct SignatureCheck: Sendable {
         public let proof: (peer: VerifiedPeer, connections: [Int])?
         /// Why a connection does not, the first one's reason first.
         public let refusals: [String]
+        /// What must be asked of the network before it can be said; then the check is carried out again.
+        public var inquiries: [RevocationInquiry] = []
     }
 
     /// Carries the check out.
     ///
-    /// - Parameter seconds: the time since 1970.
-    func run(at seconds: Int64) -> Verdict {
+    /// - Parameters:
+    ///   - seconds: the time since 1970.
+    ///   - knowledge: what the network says of certificates.
+    func run(at seconds: Int64, knowing knowledge: some RevocationKnowledge) -> Verdict {
         let received: ReceivedSignature
         let signed: [UInt8]
         do {
@@ -59,16 +63,25 @@ public struct SignatureCheck: Sendable {
         var peer: VerifiedPeer?
         var accepted: [Int] = []
         var refusals: [String] = []
+        var inquiries: [RevocationInquiry] = []
         for (number, connection) in connections.enumerated() {
-            switch judge(connection, received, signed, seconds) {
-            case .success(let proved):
+            switch judge(connection, received, signed, seconds, knowledge) {
+            case .success(.unknown(let missing)):
+                for inquiry in missing where !inquiries.contains(inquiry) { inquiries.append(inquiry) }
+            case .success(.proved(let proved)):
                 peer = peer ?? proved
                 // One identity, proved in two ways, is two peers.
                 if proved == peer { accepted.append(number) }
             case .failure(let refusal): if !refusals.contains(refusal.text) { refusals.append(refusal.text) }
             }
         }
-        return Verdict(proof: peer.map { ($0, accepted) }, refusals: refusals)
+        return Verdict(proof: peer.map { ($0, accepted) }, refusals: refusals, inquiries: inquiries)
+    }
+
+    /// What one connection says.
+    private enum Finding {
+        case proved(VerifiedPeer)
+        case unknown([RevocationInquiry])
     }
 
     private struct Refusal: Error {
@@ -79,21 +92,30 @@ public struct SignatureCheck: Sendable {
         _ connection: ConnectionPolicy,
         _ received: ReceivedSignature,
         _ signed: [UInt8],
-        _ seconds: Int64
-    ) -> Result<VerifiedPeer, Refusal> {
+        _ seconds: Int64,
+        _ knowledge: some RevocationKnowledge
+    ) -> Result<Finding, Refusal> {
         let remote = connection.remoteAuthentication
         guard remote.acceptsSignature else {
             return .failure(Refusal(text: "\(connection.origin) accepts a pre-shared key alone"))
         }
         do throws(Refusal) {
-            let (key, method) = try owner(connection, seconds)
+            let (key, method, certificate) = try owner(connection, seconds)
             if let reason = remote.constraint.refusal(of: key) { throw Refusal(text: reason) }
             let proof = VerifiedPeer.signed(received, signed, key, identity: identity, method: method)
             guard let (peer, scheme) = proof else {
                 throw Refusal(text: "its signature is not one by the key of \(method)")
             }
             if let reason = remote.constraint.refusal(of: scheme) { throw Refusal(text: reason) }
-            return .success(peer)
+            // Last, so that nobody but the owner of a certificate that leads to an anchor makes us ask the network.
+            guard let certificate else { return .success(.proved(peer)) }
+            let trust = connection.credentials.trust(remote)
+            switch certificate.revocation(by: trust, knowing: knowledge, at: seconds) {
+            case .believed: return .success(.proved(peer))
+            case .unknown(let inquiries): return .success(.unknown(inquiries))
+            case .refused(let refusal):
+                throw Refusal(text: "\(refusal) (\(connection.origin(of: "revocation")))")
+            }
         } catch {
             return .failure(error)
         }
@@ -103,9 +125,9 @@ public struct SignatureCheck: Sendable {
     private func owner(
         _ connection: ConnectionPolicy,
         _ seconds: Int64
-    ) throws(Refusal) -> (PublicKeyInfo, VerifiedPeer.Method) {
+    ) throws(Refusal) -> (PublicKeyInfo, VerifiedPeer.Method, VerifiedCertificate?) {
         let remote = connection.remoteAuthentication
-        if let key = bareKey(remote, connection.credentials) { return (key, .publicKey) }
+        if let key = bareKey(remote, connection.credentials) { return (key, .publicKey, nil) }
         guard remote.publicKeys.isEmpty || !remote.certificates.isEmpty else {
             // Whatever authority vouches for another key: the key is named.
             throw Refusal(
@@ -148,7 +170,8 @@ public struct SignatureCheck: Sendable {
                         + "(\(connection.origin(of: "remote-id")))"
                 )
             }
-            return (certificate.publicKey, .certificate(subject: certificate.subject, encoded: leaf))
+            let method = VerifiedPeer.Method.certificate(subject: certificate.subject, encoded: leaf)
+            return (certificate.publicKey, method, certificate)
         }
     }
 

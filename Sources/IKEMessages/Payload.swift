@@ -28,6 +28,8 @@ public enum Payload: Hashable, Sendable {
     case initiatorSelectors(TSPayload)
     /// 45.
     case responderSelectors(TSPayload)
+    /// 47.
+    case configuration(ConfigurationPayload)
     /// Any other type; `isCritical` decides whether the message must be refused (§2.5).
     case unknown(type: UInt8, isCritical: Bool, body: [UInt8])
 
@@ -47,6 +49,7 @@ public enum Payload: Hashable, Sendable {
         case .vendorID: 43
         case .initiatorSelectors: 44
         case .responderSelectors: 45
+        case .configuration: 47
         case .unknown(let type, _, _): type
         }
     }
@@ -67,6 +70,7 @@ public enum Payload: Hashable, Sendable {
         case 43: self = .vendorID(reader.rest())
         case 44: self = .initiatorSelectors(try TSPayload(parsing: &reader))
         case 45: self = .responderSelectors(try TSPayload(parsing: &reader))
+        case 47: self = .configuration(try ConfigurationPayload(parsing: &reader))
         default: self = .unknown(type: type, isCritical: isCritical, body: reader.rest())
         }
         try reader.expectEnd()
@@ -86,6 +90,7 @@ public enum Payload: Hashable, Sendable {
         case .delete(let payload): try payload.write(into: &writer)
         case .initiatorSelectors(let payload), .responderSelectors(let payload):
             try payload.write(into: &writer)
+        case .configuration(let payload): try payload.write(into: &writer)
         case .unknown(_, _, let body): writer.append(body)
         }
     }

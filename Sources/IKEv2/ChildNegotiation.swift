@@ -34,13 +34,14 @@ enum ChildNegotiation {
         let sharesTraffic: Bool
     }
 
-    /// Checks what a responder made of our offers.
+    /// Checks what a responder made of our offers; of the local side only what lies `within` becomes the CHILD_SA's.
     static func accept(
         _ payloads: [Payload],
         tunnel: TunnelPolicy,
         offers: [Proposal],
         local: [TrafficSelector],
         remote: [TrafficSelector],
+        within: [TrafficSelector]? = nil,
         keyExchange: KeyExchangeRule,
         inboundSPI: SPI
     ) -> Result<Agreement, DownCause> {
@@ -54,6 +55,11 @@ enum ChildNegotiation {
             SelectorNarrowing.isSubset(mine, of: local),
             SelectorNarrowing.isSubset(theirs, of: remote)
         else { return .failure(.protocolError("its traffic selectors are wider than what we offered")) }
+        // Some leave our any address as it is and give us one: nothing else of ours may go through.
+        let ours = within.map { SelectorNarrowing.narrow(mine, to: $0) } ?? mine
+        guard !ours.isEmpty else {
+            return .failure(.protocolError("its traffic selectors do not hold the address that it gave us"))
+        }
         return .success(
             Agreement(
                 tunnel: tunnel,
@@ -61,7 +67,7 @@ enum ChildNegotiation {
                 transform: transform,
                 inboundSPI: inboundSPI,
                 outboundSPI: outbound,
-                localSelectors: mine,
+                localSelectors: ours,
                 remoteSelectors: theirs,
                 takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil,
                 sharesTraffic: tunnel.resource != nil && payloads.notification(.saResourceInfo) != nil
@@ -80,12 +86,12 @@ enum ChildNegotiation {
     /// Chooses a tunnel, a proposal and selectors for an initiator's offer; `spi` is asked for once all fits.
     ///
     /// - Parameter tunnels: those that come into question: all of a connection, or the one that is rekeyed.
-    /// - Parameter path: the outer addresses in use, for dynamic selectors.
+    /// - Parameter path: what dynamic selectors stand for.
     static func answer(
         _ payloads: [Payload],
         connection: ConnectionPolicy,
         tunnels: [TunnelPolicy],
-        path: (local: IPAddress, remote: IPAddress),
+        path: SelectorEnds,
         keyExchange: KeyExchangeRule,
         spi: (ChildResource?) -> SPI
     ) -> Result<Agreement, DownCause> {
@@ -133,7 +139,7 @@ enum ChildNegotiation {
     static func match(
         _ payloads: [Payload],
         _ tunnels: [TunnelPolicy],
-        path: (local: IPAddress, remote: IPAddress)
+        path: SelectorEnds
     ) -> TunnelPolicy? {
         guard let theirs = payloads.initiatorSelectors?.selectors,
             let ours = payloads.responderSelectors?.selectors
@@ -145,7 +151,7 @@ enum ChildNegotiation {
     static func fits(
         _ payloads: [Payload],
         _ tunnels: [TunnelPolicy],
-        path: (local: IPAddress, remote: IPAddress)
+        path: SelectorEnds
     ) -> Bool {
         guard payloads.securityAssociation != nil, let theirs = payloads.initiatorSelectors?.selectors,
             let ours = payloads.responderSelectors?.selectors
@@ -158,7 +164,7 @@ enum ChildNegotiation {
         from tunnels: [TunnelPolicy],
         ours: [TrafficSelector],
         theirs: [TrafficSelector],
-        _ path: (local: IPAddress, remote: IPAddress)
+        _ path: SelectorEnds
     ) -> (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])? {
         var best: (TunnelPolicy, local: [TrafficSelector], remote: [TrafficSelector])?
         for tunnel in tunnels {

@@ -38,6 +38,8 @@ struct EngineContext {
     var needsFreshIKE: Set<Tunnel> = []
     /// Addresses on our interfaces that are up.
     var localAddresses: [IPAddress] = []
+    /// The virtual addresses that the last IKE_SA of a connection had; asked for again.
+    var virtualAddresses: [String: [IPAddress]] = [:]
     /// Redirects of late.
     var redirects = Redirects()
     /// IKE_SAs to be begun in place of such as cannot be rekeyed.

@@ -16,8 +16,14 @@ extension Established {
         guard let tunnel = connection.tunnels.first(where: { $0.name == name }),
             current(of: name) == nil
         else { return nil }
-        let (local, remote) = common.addresses
-        return offer(tunnel, tunnel.local(at: local), tunnel.remote(at: remote), after: nil, &context)
+        let ends = ends(common)
+        return offer(
+            tunnel,
+            tunnel.local(at: ends.local),
+            tunnel.remote(at: ends.remote),
+            after: nil,
+            &context
+        )
     }
 
     /// What we offer in place of a CHILD_SA; nil if it needs no replacement any more.
@@ -123,7 +129,7 @@ extension Established {
                 return finishChild(exchange, agreement, nonce, [], common, &context)
             }
             guard let pair = offer.keyPair, pair.group == group, let theirs = payloads.keyExchange,
-                theirs.group == group.rawValue, theirs.data.count == group.publicValueLength
+                theirs.group == group.rawValue, theirs.data.count == group.answerLength
             else {
                 let cause = DownCause.protocolError("its key exchange is not the one it chose")
                 return childBroken(exchange, cause, common, &context)

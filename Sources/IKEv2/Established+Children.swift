@@ -128,7 +128,7 @@ extension Established {
             payloads,
             connection: connection,
             tunnels: connection.tunnels.filter { !$0.isFurther },
-            path: common.addresses,
+            path: ends(common),
             keyExchange: .none
         ) { context.newInboundSPI(for: $0) }
         switch answer {

@@ -142,7 +142,7 @@ extension Established {
         _ context: inout EngineContext
     ) -> Result<PendingAnswer.Subject, Refusal> {
         var rekeys: UInt32?
-        var tunnels = tunnels(for: payloads, path: common.addresses)
+        var tunnels = tunnels(for: payloads, path: ends(common))
         if let rekey = payloads.notification(.rekeySA) {
             switch rekeyed(rekey) {
             case .failure(let refusal): return .failure(refusal)
@@ -161,7 +161,7 @@ extension Established {
             payloads,
             connection: connection,
             tunnels: tunnels,
-            path: common.addresses,
+            path: ends(common),
             keyExchange: .negotiated
         ) { context.newInboundSPI(for: $0) }
         switch answer {

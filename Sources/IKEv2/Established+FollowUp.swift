@@ -156,7 +156,7 @@ extension Established {
             return followUpFailed(exchange, .peerRefused(error.type, hint: hint), common, &context)
         }
         guard let pair = followUp.keyPair, let theirs = payloads.keyExchange,
-            theirs.group == pair.group.rawValue, theirs.data.count == pair.group.publicValueLength
+            theirs.group == pair.group.rawValue, theirs.data.count == pair.group.answerLength
         else {
             let cause = DownCause.protocolError("its additional key exchange is not the one it chose")
             return followUpFailed(exchange, cause, common, &context)

@@ -70,7 +70,7 @@ extension Established {
             let peerSPI = IKESPI(octets: chosen.spi), let nonce = payloads.nonce, let pair = offer.keyPair,
             pair.group == suite.group, let theirs = payloads.keyExchange,
             theirs.group == suite.group.rawValue,
-            theirs.data.count == suite.group.publicValueLength
+            theirs.data.count == suite.group.answerLength
         else {
             let cause = DownCause.protocolError("its answer to our IKE_SA rekey is not one of our offers")
             return ikeRekeyFailed(exchange, cause, common, &context)
@@ -204,6 +204,7 @@ extension Established {
         state.isReauthenticating = isReauthenticating
         state.isRedirected = isRedirected
         state.followsRedirects = followsRedirects
+        state.virtual = virtual
         state.mobility = mobility
         state.mobility?.cookie = nil
         state.mobility?.hasMoved = false

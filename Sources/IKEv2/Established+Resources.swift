@@ -27,7 +27,7 @@ extension Established {
     }
 
     /// The tunnels that a request for a new CHILD_SA may get; nil when it asks for one more than there may be.
-    func tunnels(for payloads: [Payload], path: (local: IPAddress, remote: IPAddress)) -> [TunnelPolicy]? {
+    func tunnels(for payloads: [Payload], path: SelectorEnds) -> [TunnelPolicy]? {
         let first = connection.tunnels.filter { !$0.isFurther }
         guard payloads.notification(.saResourceInfo) != nil,
             let match = ChildNegotiation.match(payloads, first, path: path)

@@ -21,6 +21,8 @@ struct Established {
     var mobility: Mobility?
     /// What the response to the peer's request says of addresses.
     var addressAnswer: [Payload] = []
+    /// What the peer gave us of its network.
+    var virtual = VirtualAddresses()
     let establishedAt: Instant
     /// The lower nonce of the exchange that made it: duplicates and collisions are settled by it.
     let lowestNonce: [UInt8]
@@ -136,6 +138,9 @@ struct Established {
         snapshot.proposal = channel.suite.proposal
         snapshot.nat = nat
         snapshot.isMobile = mobility != nil
+        snapshot.virtualAddresses = virtual.addresses
+        snapshot.nameServers = virtual.nameServers
+        snapshot.searchDomains = virtual.domains
         snapshot.forcesEncapsulation = connection.forcesEncapsulation
         snapshot.establishedAt = establishedAt
         snapshot.rekeyAt = closing == nil ? rekeyAt : nil

@@ -127,12 +127,15 @@ struct InitiatorAwaitingAuth {
             payloads.append(.responderID(IDPayload(type: wanted.type, data: wanted.data)))
         }
         payloads.append(.authentication(auth))
+        let wishes = derived.attempt.requestedAddresses(context)
+        if !wishes.isEmpty { payloads.append(.configuration(.request(wishes))) }
         if !derived.isChildless {
+            let (tunnel, ends) = (derived.attempt.tunnel, derived.attempt.offeredEnds(common))
             payloads +=
                 [
                     .securityAssociation(SAPayload(offers)),
-                    .initiatorSelectors(TSPayload(derived.attempt.tunnel.local(at: common.local.address))),
-                    .responderSelectors(TSPayload(derived.attempt.tunnel.remote(at: common.remote.address))),
+                    .initiatorSelectors(TSPayload(tunnel.local(at: ends.local))),
+                    .responderSelectors(TSPayload(tunnel.remote(at: ends.remote))),
                 ] + ChildNegotiation.resourceInfo(derived.attempt.tunnel)
         }
         return payloads + connection.mobikeNotifications(common, derived.nat, isRequest: true, context)
@@ -321,6 +324,7 @@ struct InitiatorAwaitingAuth {
         // The first answer to a liveness check tells how the NAT maps us now, against which later ones are held.
         if established.mobility != nil, nat.isLocalBehindNAT { established.waiting.append(.livenessCheck) }
         established.noteAuthLifetime(payloads, common, context)
+        established.takeAddresses(payloads, &context)
         if let gateway = payloads.notification(.redirect).flatMap({ RedirectGateway.parse($0.data)?.gateway })
         {
             context.release(inboundSPI)
@@ -329,6 +333,11 @@ struct InitiatorAwaitingAuth {
         context.report(.ikeUp(established.snapshot(common)))
         for tunnel in context.takeFollowers(of: common.localSPI) where tunnel != attempt.tunnel.name {
             established.waiting.append(.createChild(tunnel: tunnel))
+        }
+        if established.lacksAddress, payloads.errorNotification == nil {
+            context.release(inboundSPI)
+            let cause = DownCause.noVirtualAddress(attempt.connection.origin(of: "vips"))
+            return established.childRefused(attempt.tunnel, cause, common, &context)
         }
         if isChildless {
             context.release(inboundSPI)
@@ -341,12 +350,14 @@ struct InitiatorAwaitingAuth {
             let cause = DownCause.peerRefused(error.type, hint: attempt.childHint(for: error.type))
             return established.childRefused(attempt.tunnel, cause, common, &context)
         }
+        let (offered, given) = (attempt.offeredEnds(common), established.ends(common))
         switch ChildNegotiation.accept(
             payloads,
             tunnel: attempt.tunnel,
             offers: offers,
-            local: attempt.tunnel.local(at: common.local.address),
-            remote: attempt.tunnel.remote(at: common.remote.address),
+            local: attempt.tunnel.local(at: offered.local),
+            remote: attempt.tunnel.remote(at: offered.remote),
+            within: attempt.tunnel.local(at: given.local),
             keyExchange: .none,
             inboundSPI: inboundSPI
         ) {

@@ -183,7 +183,7 @@ struct InitiatorIntermediate {
             return fail(.peerRefused(error.type, hint: attempt.hint(for: error.type)), common, &context)
         }
         guard payloads.unsupportedCritical == nil, let exchange = payloads.keyExchange,
-            exchange.group == pair.group.rawValue, exchange.data.count == pair.group.publicValueLength
+            exchange.group == pair.group.rawValue, exchange.data.count == pair.group.answerLength
         else {
             return fail(
                 .protocolError("its IKE_INTERMEDIATE lacks the key exchange it chose"),

@@ -33,6 +33,11 @@ extension [Payload] {
         return nil
     }
 
+    var configuration: ConfigurationPayload? {
+        for case .configuration(let payload) in self { return payload }
+        return nil
+    }
+
     var initiatorSelectors: TSPayload? {
         for case .initiatorSelectors(let payload) in self { return payload }
         return nil

@@ -154,7 +154,7 @@ struct ResponderAwaitingAuth {
         let (payloads, datagram, identity) = (request.payloads, request.datagram, request.identity)
         // As in strongSwan: what asks for a CHILD_SA goes to the connection that has one like it.
         let fitting = proved.first {
-            ChildNegotiation.fits(payloads, $0.connection.tunnels, path: common.addresses)
+            ChildNegotiation.fits(payloads, $0.connection.tunnels, path: common.ends)
         }
         guard let chosen = fitting ?? proved.first else { return .close }
         let connection = chosen.connection

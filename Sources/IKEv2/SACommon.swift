@@ -31,8 +31,8 @@ struct SACommon {
         )
     }
 
-    /// The outer addresses in use.
-    var addresses: (local: IPAddress, remote: IPAddress) { (local.address, remote.address) }
+    /// What dynamic selectors stand for where no address was given: the outer addresses in use.
+    var ends: SelectorEnds { SelectorEnds(local: [local.address], remote: [remote.address]) }
 
     func datagram(_ octets: [UInt8]) -> IKEDatagram {
         IKEDatagram(octets: octets, local: local, remote: remote)
@@ -89,8 +89,8 @@ struct SecureChannel {
     }
 
     mutating func nextIV(_ entropy: inout any EntropySource) -> [UInt8] {
-        guard suite.cipher.isAEAD else { return entropy.bytes(suite.cipher.ivLength) }
-        // RFC 5282 §3.1: a counter never repeats, and no state outlives the key.
+        guard suite.cipher.ivIsCounter else { return entropy.bytes(suite.cipher.ivLength) }
+        // RFC 5282 §3.1, RFC 5930 §2.3: a counter never repeats, and no state outlives the key.
         sealedCount &+= 1
         let count = sealedCount
         return stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: count >> UInt64($0)) }

@@ -14,6 +14,8 @@ public struct AlgorithmEntry: Sendable {
     public let keywords: [String]
     /// False for what we can name in an explanation but do not offer.
     public let isSupported: Bool
+    /// Why it is only taken where a connection names it; nil for a sound one.
+    public let weakness: String?
 
     init(
         _ type: TransformType,
@@ -21,7 +23,8 @@ public struct AlgorithmEntry: Sendable {
         _ name: String,
         _ keywords: [String],
         keySizes: [UInt16] = [],
-        supported: Bool = true
+        supported: Bool = true,
+        weakness: String? = nil
     ) {
         self.type = type
         self.id = id
@@ -29,6 +32,7 @@ public struct AlgorithmEntry: Sendable {
         self.name = name
         self.keywords = keywords
         self.isSupported = supported
+        self.weakness = weakness
     }
 }
 
@@ -49,17 +53,36 @@ public enum AlgorithmTable {
         ),
         AlgorithmEntry(.encryption, 28, "CHACHA20_POLY1305", ["chacha20poly1305", "chacha20poly1305compat"]),
         AlgorithmEntry(.encryption, 12, "AES_CBC", ["aes*"], keySizes: aesSizes),
-        AlgorithmEntry(.encryption, 11, "NULL", ["null"], supported: false),
-        AlgorithmEntry(.encryption, 13, "AES_CTR", ["aes*ctr"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 14, "AES_CCM_8", ["aes*ccm8"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 15, "AES_CCM_12", ["aes*ccm12"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 16, "AES_CCM_16", ["aes*ccm16"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 18, "AES_GCM_8", ["aes*gcm8"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 19, "AES_GCM_12", ["aes*gcm12"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 21, "NULL_AES_GMAC", ["aes*gmac"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 23, "CAMELLIA_CBC", ["camellia*"], keySizes: aesSizes, supported: false),
-        AlgorithmEntry(.encryption, 3, "3DES_CBC", ["3des"], supported: false),
-        AlgorithmEntry(.encryption, 2, "DES_CBC", ["des"], supported: false),
+        AlgorithmEntry(
+            .encryption,
+            16,
+            "AES_CCM_16",
+            ["aes*ccm16", "aes*ccm", "aes*ccm128"],
+            keySizes: aesSizes
+        ),
+        AlgorithmEntry(.encryption, 19, "AES_GCM_12", ["aes*gcm12", "aes*gcm96"], keySizes: aesSizes),
+        AlgorithmEntry(.encryption, 15, "AES_CCM_12", ["aes*ccm12", "aes*ccm96"], keySizes: aesSizes),
+        AlgorithmEntry(.encryption, 18, "AES_GCM_8", ["aes*gcm8", "aes*gcm64"], keySizes: aesSizes),
+        AlgorithmEntry(.encryption, 14, "AES_CCM_8", ["aes*ccm8", "aes*ccm64"], keySizes: aesSizes),
+        AlgorithmEntry(.encryption, 13, "AES_CTR", ["aes*ctr"], keySizes: aesSizes),
+        AlgorithmEntry(.encryption, 23, "CAMELLIA_CBC", ["camellia*"], keySizes: aesSizes),
+        AlgorithmEntry(
+            .encryption,
+            21,
+            "NULL_AES_GMAC",
+            ["aes*gmac"],
+            keySizes: aesSizes,
+            weakness: "it does not encrypt (RFC 4543)"
+        ),
+        AlgorithmEntry(.encryption, 11, "NULL", ["null"], weakness: "it does not encrypt (RFC 2410)"),
+        AlgorithmEntry(
+            .encryption,
+            3,
+            "3DES_CBC",
+            ["3des"],
+            weakness: "its blocks have 64 bits (RFC 8221 §5)"
+        ),
+        AlgorithmEntry(.encryption, 2, "DES_CBC", ["des"], weakness: "it is broken (RFC 8247 §2.1)"),
     ]
 
     private static let prfs: [AlgorithmEntry] = [
@@ -67,9 +90,9 @@ public enum AlgorithmTable {
         AlgorithmEntry(.prf, 6, "PRF_HMAC_SHA2_384", ["prfsha384"]),
         AlgorithmEntry(.prf, 5, "PRF_HMAC_SHA2_256", ["prfsha256"]),
         AlgorithmEntry(.prf, 2, "PRF_HMAC_SHA1", ["prfsha1", "prfsha"]),
-        AlgorithmEntry(.prf, 1, "PRF_HMAC_MD5", ["prfmd5"], supported: false),
-        AlgorithmEntry(.prf, 4, "PRF_AES128_XCBC", ["prfaesxcbc"], supported: false),
-        AlgorithmEntry(.prf, 8, "PRF_AES128_CMAC", ["prfaescmac"], supported: false),
+        AlgorithmEntry(.prf, 8, "PRF_AES128_CMAC", ["prfaescmac"]),
+        AlgorithmEntry(.prf, 4, "PRF_AES128_XCBC", ["prfaesxcbc"]),
+        AlgorithmEntry(.prf, 1, "PRF_HMAC_MD5", ["prfmd5"], weakness: "it is broken (RFC 8247 §2.2)"),
     ]
 
     private static let integrity: [AlgorithmEntry] = [
@@ -77,9 +100,11 @@ public enum AlgorithmTable {
         AlgorithmEntry(.integrity, 13, "HMAC_SHA2_384_192", ["sha384", "sha2_384"]),
         AlgorithmEntry(.integrity, 12, "HMAC_SHA2_256_128", ["sha256", "sha2_256"]),
         AlgorithmEntry(.integrity, 2, "HMAC_SHA1_96", ["sha1", "sha"]),
-        AlgorithmEntry(.integrity, 1, "HMAC_MD5_96", ["md5"], supported: false),
-        AlgorithmEntry(.integrity, 5, "AES_XCBC_96", ["aesxcbc"], supported: false),
-        AlgorithmEntry(.integrity, 8, "AES_CMAC_96", ["aescmac"], supported: false),
+        AlgorithmEntry(.integrity, 7, "HMAC_SHA1_160", ["sha1_160"]),
+        AlgorithmEntry(.integrity, 8, "AES_CMAC_96", ["aescmac"]),
+        AlgorithmEntry(.integrity, 5, "AES_XCBC_96", ["aesxcbc"]),
+        AlgorithmEntry(.integrity, 6, "HMAC_MD5_128", ["md5_128"], weakness: "it is broken (RFC 8247 §2.3)"),
+        AlgorithmEntry(.integrity, 1, "HMAC_MD5_96", ["md5"], weakness: "it is broken (RFC 8247 §2.3)"),
     ]
 
     private static let groups: [AlgorithmEntry] = [
@@ -90,15 +115,46 @@ public enum AlgorithmTable {
         AlgorithmEntry(.keyExchange, 15, "MODP_3072", ["modp3072"]),
         AlgorithmEntry(.keyExchange, 16, "MODP_4096", ["modp4096"]),
         AlgorithmEntry(.keyExchange, 21, "ECP_521", ["ecp521"]),
-        AlgorithmEntry(.keyExchange, 17, "MODP_6144", ["modp6144"], supported: false),
-        AlgorithmEntry(.keyExchange, 18, "MODP_8192", ["modp8192"], supported: false),
-        AlgorithmEntry(.keyExchange, 5, "MODP_1536", ["modp1536"], supported: false),
-        AlgorithmEntry(.keyExchange, 2, "MODP_1024", ["modp1024"], supported: false),
-        AlgorithmEntry(.keyExchange, 1, "MODP_768", ["modp768"], supported: false),
-        AlgorithmEntry(.keyExchange, 24, "MODP_2048_256", ["modp2048s256"], supported: false),
-        AlgorithmEntry(.keyExchange, 32, "CURVE_448", ["x448", "curve448"], supported: false),
+        AlgorithmEntry(.keyExchange, 32, "CURVE_448", ["x448", "curve448"]),
+        AlgorithmEntry(.keyExchange, 36, "ML_KEM_768", ["mlkem768"]),
+        AlgorithmEntry(.keyExchange, 37, "ML_KEM_1024", ["mlkem1024"]),
+        AlgorithmEntry(.keyExchange, 35, "ML_KEM_512", ["mlkem512"], supported: false),
+        AlgorithmEntry(.keyExchange, 17, "MODP_6144", ["modp6144"]),
+        AlgorithmEntry(.keyExchange, 18, "MODP_8192", ["modp8192"]),
+        AlgorithmEntry(.keyExchange, 30, "ECP_512_BP", ["ecp512bp"]),
+        AlgorithmEntry(.keyExchange, 29, "ECP_384_BP", ["ecp384bp"]),
+        AlgorithmEntry(.keyExchange, 28, "ECP_256_BP", ["ecp256bp"]),
+        AlgorithmEntry(.keyExchange, 27, "ECP_224_BP", ["ecp224bp"]),
+        AlgorithmEntry(.keyExchange, 24, "MODP_2048_256", ["modp2048s256"], weakness: subgroupWeakness),
+        AlgorithmEntry(.keyExchange, 23, "MODP_2048_224", ["modp2048s224"], weakness: subgroupWeakness),
+        AlgorithmEntry(.keyExchange, 22, "MODP_1024_160", ["modp1024s160"], weakness: subgroupWeakness),
+        AlgorithmEntry(
+            .keyExchange,
+            5,
+            "MODP_1536",
+            ["modp1536"],
+            weakness: "1536 bits are too few (RFC 8247 §2.4)"
+        ),
+        AlgorithmEntry(
+            .keyExchange,
+            2,
+            "MODP_1024",
+            ["modp1024"],
+            weakness: "1024 bits are too few (RFC 8247 §2.4)"
+        ),
+        AlgorithmEntry(
+            .keyExchange,
+            1,
+            "MODP_768",
+            ["modp768"],
+            weakness: "768 bits are too few (RFC 8247 §2.4)"
+        ),
+        AlgorithmEntry(.keyExchange, 26, "ECP_224", ["ecp224"], supported: false),
+        AlgorithmEntry(.keyExchange, 25, "ECP_192", ["ecp192"], supported: false),
         AlgorithmEntry(.keyExchange, 0, "MODP_NONE", ["modpnone"]),
     ]
+
+    private static let subgroupWeakness = "its subgroup is not trusted (RFC 8247 §2.4)"
 
     private static let sequenceNumbers: [AlgorithmEntry] = [
         AlgorithmEntry(.esn, 0, "NO_EXT_SEQ", ["noesn"]),
@@ -142,35 +198,44 @@ public enum AlgorithmTable {
         return (Transform(.encryption, 12, keyBits: 128), entry)
     }
 
-    /// The words that are accepted for one type, for error messages.
+    /// The words that are accepted for one type, the weak ones left out, for error messages.
     public static func acceptedKeywords(of type: TransformType) -> [String] {
-        entries.filter { $0.type == type && $0.isSupported }.flatMap { entry in
+        entries.filter { $0.type == type && $0.isSupported && $0.weakness == nil }.flatMap { entry in
             entry.keywords.prefix(1).flatMap { word in
                 entry.keySizes.isEmpty
-                    ? [word]
-                    : entry.keySizes.map {
-                        word.split(separator: "*").joined(separator: "\($0)")
-                            + (word.hasSuffix("*") ? "\($0)" : "")
-                    }
+                    ? [word] : entry.keySizes.map { word.replacing("*", with: "\($0)") }
             }
         }
     }
 }
 
 extension Transform {
-    /// True when we can carry it out.
+    /// True when we can carry it out: it gave its known answers.
     public var isSupported: Bool {
-        guard !hasUnknownAttribute, let entry = AlgorithmTable.entry(for: self), entry.isSupported else {
-            return false
-        }
-        guard let keyBits else { return entry.keySizes.isEmpty }
-        return entry.keySizes.contains(keyBits)
+        guard !hasUnknownAttribute, let entry = AlgorithmTable.entry(for: self), entry.isSupported,
+            keyBits.map({ entry.keySizes.contains($0) }) ?? entry.keySizes.isEmpty
+        else { return false }
+        return selfTestSubject.map { SelfTest.passes($0) } ?? true
     }
+
+    /// What its known answers are asked of; nil for NONE and for sequence numbers.
+    public var selfTestSubject: SelfTest.Subject? {
+        switch type {
+        case .encryption: cipherTransform(.hmacSHA256_128).map { .cipher($0) }
+        case .prf: prfAlgorithm.map { .prf($0) }
+        case .integrity: integrityAlgorithm.map { .integrity($0) }
+        case .keyExchange, .additionalKeyExchange: keyExchangeGroup.map { .group($0) }
+        case .esn, .unknown: nil
+        }
+    }
+
+    /// Why it is only taken where a connection names it; nil for a sound one.
+    public var weakness: String? { AlgorithmTable.entry(for: self)?.weakness }
 
     /// True for combined-mode ciphers, which take no INTEG transform (RFC 5282 §8).
     public var isAEAD: Bool {
         switch (type, id) {
-        case (.encryption, 14...16), (.encryption, 18...20), (.encryption, 28): true
+        case (.encryption, 14...16), (.encryption, 18...21), (.encryption, 28): true
         default: false
         }
     }
@@ -179,10 +244,13 @@ extension Transform {
     public var prfAlgorithm: PRFAlgorithm? {
         guard type == .prf else { return nil }
         switch id {
+        case 1: return .hmacMD5
         case 2: return .hmacSHA1
+        case 4: return .aesXCBC
         case 5: return .hmacSHA256
         case 6: return .hmacSHA384
         case 7: return .hmacSHA512
+        case 8: return .aesCMAC
         default: return nil
         }
     }
@@ -191,7 +259,12 @@ extension Transform {
     public var integrityAlgorithm: IntegrityAlgorithm? {
         guard type == .integrity else { return nil }
         switch id {
+        case 1: return .hmacMD5_96
         case 2: return .hmacSHA1_96
+        case 5: return .aesXCBC_96
+        case 6: return .hmacMD5_128
+        case 7: return .hmacSHA1_160
+        case 8: return .aesCMAC_96
         case 12: return .hmacSHA256_128
         case 13: return .hmacSHA384_192
         case 14: return .hmacSHA512_256
@@ -209,12 +282,35 @@ extension Proposal {
     /// The packet protection of a chosen proposal, or nil if it names none that we have.
     public var cipherTransform: CipherTransform? {
         guard let encryption = transform(of: .encryption) else { return nil }
-        let integrity = transform(of: .integrity)?.integrityAlgorithm
-        switch (encryption.id, encryption.keyBits) {
-        case (20, .some(let bits)): return .aesGCM16(keyBits: Int(bits))
-        case (28, nil): return .chacha20Poly1305
-        case (12, .some(let bits)): return integrity.map { .aesCBC(keyBits: Int(bits), $0) }
-        case (11, nil): return integrity.map { .null($0) }
+        return encryption.cipherTransform(transform(of: .integrity)?.integrityAlgorithm)
+    }
+}
+
+extension Transform {
+    /// The packet protection of this cipher with an integrity algorithm beside it, or nil if we have none.
+    func cipherTransform(_ integrity: IntegrityAlgorithm?) -> CipherTransform? {
+        guard type == .encryption else { return nil }
+        guard let keyBits else {
+            switch id {
+            case 2: return integrity.map { .desCBC($0) }
+            case 3: return integrity.map { .tripleDESCBC($0) }
+            case 11: return integrity.map { .null($0) }
+            case 28: return .chacha20Poly1305
+            default: return nil
+            }
+        }
+        let bits = Int(keyBits)
+        switch id {
+        case 12: return integrity.map { .aesCBC(keyBits: bits, $0) }
+        case 13: return integrity.map { .aesCTR(keyBits: bits, $0) }
+        case 14: return .aesCCM(keyBits: bits, icvLength: 8)
+        case 15: return .aesCCM(keyBits: bits, icvLength: 12)
+        case 16: return .aesCCM(keyBits: bits, icvLength: 16)
+        case 18: return .aesGCM(keyBits: bits, icvLength: 8)
+        case 19: return .aesGCM(keyBits: bits, icvLength: 12)
+        case 20: return .aesGCM16(keyBits: bits)
+        case 21: return .aesGMAC(keyBits: bits)
+        case 23: return integrity.map { .camelliaCBC(keyBits: bits, $0) }
         default: return nil
         }
     }

@@ -24,6 +24,11 @@ extension Proposal {
                         + Self.acceptedWords(securityProtocol)
                 )
             }
+            guard transform.isSupported else {
+                throw ProposalSyntaxError(
+                    description: "algorithm '\(word)' (\(entry.name)) is not in this machine's OpenSSL"
+                )
+            }
             if !transforms.contains(transform) { transforms.append(transform) }
         }
         self.init(securityProtocol: securityProtocol, transforms: transforms)
@@ -68,12 +73,16 @@ extension Proposal {
 
     private mutating func completeIKE() throws(ProposalSyntaxError) {
         try checkCiphers()
+        // RFC 7296 §5 and RFC 4543 §8: an IKE message is always encrypted.
+        if let bare = transforms(of: .encryption).first(where: { $0.id == 11 || $0.id == 21 }) {
+            throw ProposalSyntaxError(description: "\(bare) does not encrypt: it belongs to ESP proposals")
+        }
         let integrity = transforms(of: .integrity)
         if transform(of: .prf) == nil {
             guard !integrity.isEmpty else {
                 throw ProposalSyntaxError(description: "needs a PRF, such as prfsha256")
             }
-            let matching: [UInt16: UInt16] = [2: 2, 12: 5, 13: 6, 14: 7]
+            let matching: [UInt16: UInt16] = [1: 1, 2: 2, 5: 4, 6: 1, 7: 2, 8: 8, 12: 5, 13: 6, 14: 7]
             transforms += integrity.compactMap { matching[$0.id] }.map { Transform(.prf, $0) }
         }
         if transform(of: .encryption)?.isAEAD == true { transforms.removeAll { $0.type == .integrity } }

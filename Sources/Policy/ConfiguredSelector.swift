@@ -5,15 +5,18 @@ public import IPsecTypes
 public enum ConfiguredSelector: Hashable, Sendable, CustomStringConvertible {
     /// These addresses.
     case fixed(TrafficSelector)
-    /// The outer address in use of its side, with a protocol (0 is any) and ports.
+    /// The addresses of its side, virtual ones or else the outer one in use, with a protocol (0 is any) and ports.
     case dynamic(ipProtocol: UInt8, ports: ClosedRange<UInt16>)
 
-    /// The selector while `address` is the outer address of its side.
-    public func resolved(at address: IPAddress) -> TrafficSelector {
+    /// The selectors while these are the addresses of its side; an unspecified one, not known yet, is all of its family.
+    public func resolved(at addresses: [IPAddress]) -> [TrafficSelector] {
         switch self {
-        case .fixed(let selector): selector
+        case .fixed(let selector): [selector]
         case .dynamic(let ipProtocol, let ports):
-            TrafficSelector(IPPrefix(host: address), ipProtocol: ipProtocol, ports: ports)
+            addresses.map { address in
+                let any = address.isUnspecified ? IPPrefix(address, length: 0) : nil
+                return TrafficSelector(any ?? IPPrefix(host: address), ipProtocol: ipProtocol, ports: ports)
+            }
         }
     }
 
@@ -27,8 +30,8 @@ public enum ConfiguredSelector: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .fixed(let selector): return selector.description
         case .dynamic:
-            let sample = resolved(at: .v4(.any)).description
-            return "dynamic" + sample.dropFirst("0.0.0.0/32".count)
+            let sample = resolved(at: [.v4(IPv4Address(1))]).first?.description ?? ""
+            return "dynamic" + sample.dropFirst("0.0.0.1/32".count)
         }
     }
 }

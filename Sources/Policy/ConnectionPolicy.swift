@@ -89,6 +89,8 @@ public struct ConnectionPolicy: Sendable {
     public var livenessDelay: Duration?
     /// Interval of NAT keepalives while we are behind a NAT (RFC 3948 §4).
     public var keepaliveInterval: Duration
+    /// Virtual addresses that we ask the peer for as initiator (RFC 7296 §2.19); an unspecified one is any of its family.
+    public var requestedAddresses: [IPAddress] = []
     /// Either end may move to other addresses without a new IKE_SA (RFC 4555).
     ///
     /// As initiator, we then speak to the port of NAT traversal from IKE_AUTH on although there is no NAT (§3.3): either end
@@ -172,7 +174,7 @@ public struct ConnectionPolicy: Sendable {
             && remoteAuthentication == other.remoteAuthentication && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
-            && mobike == other.mobike
+            && mobike == other.mobike && requestedAddresses == other.requestedAddresses
             && fragmentation == other.fragmentation && childless == other.childless
             && retransmission == other.retransmission
             && lifetime == other.lifetime && uniqueness == other.uniqueness

@@ -31,6 +31,10 @@ public struct CredentialStore: Sendable {
     public let publicKeys: [PublicKeyInfo]
     /// Lists of what was revoked.
     public let revocations: [RevocationListInfo]
+    /// Where else lists and responders of authorities are, by the DER of their certificates.
+    public var sources: [[UInt8]: RevocationSources] = [:]
+    /// Certificates whose OCSP answers are believed.
+    public var responderSigners: [CertificateInfo] = []
     private let byCertificate: [[UInt8]: Int]
     private let bySubject: [[UInt8]: [Int]]
 
@@ -117,13 +121,16 @@ public struct CredentialStore: Sendable {
                 || named.contains(authority.encoded) && path(of: authority).last?.isSelfIssued != true
         }
         let sorted = zip(authorities, isAnchor)
-        return CertificateTrust(
+        var trust = CertificateTrust(
             anchors: sorted.filter { $0.1 }.map { $0.0 }
                 + peers.filter { pinned.isEmpty || pinned.contains($0.encoded) },
             intermediates: sorted.filter { !$0.1 }.map { $0.0 },
             revocations: revocations,
             revocation: remote.revocation
         )
+        trust.sources = sources
+        trust.responderSigners = responderSigners
+        return trust
     }
 
     /// The authorities that a peer is asked for a certificate of.

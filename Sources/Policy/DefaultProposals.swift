@@ -1,3 +1,4 @@
+public import Cryptography
 public import IPsecTypes
 
 /// What is offered and accepted where a connection names no algorithms.
@@ -17,7 +18,16 @@ public enum DefaultProposals {
         .esp
     )
 
-    private static func build(_ texts: [String], _ securityProtocol: SecurityProtocol) -> [Proposal] {
-        texts.compactMap { try? Proposal(keywords: $0, for: securityProtocol) }
+    /// What must have given its known answers before the gateway starts.
+    public static var selfTestSubjects: [SelfTest.Subject] {
+        (ike + esp).flatMap { $0.transforms }.compactMap { $0.selfTestSubject }
+    }
+
+    static func build(_ texts: [String], _ securityProtocol: SecurityProtocol) -> [Proposal] {
+        texts.compactMap { try? Proposal(keywords: $0, for: securityProtocol) }.enumerated().map {
+            var proposal = $1
+            proposal.number = UInt8(truncatingIfNeeded: $0 + 1)
+            return proposal
+        }
     }
 }

@@ -104,14 +104,14 @@ extension TunnelPolicy {
         set { remoteSelectors = newValue.map { .fixed($0) } }
     }
 
-    /// The selectors of our side while `address` is our outer address.
-    public func local(at address: IPAddress) -> [TrafficSelector] {
-        localSelectors.map { $0.resolved(at: address) }
+    /// The selectors of our side while these are our addresses: virtual ones, or else the outer one.
+    public func local(at addresses: [IPAddress]) -> [TrafficSelector] {
+        localSelectors.flatMap { $0.resolved(at: addresses) }
     }
 
-    /// The selectors of the peer's side while `address` is its outer address.
-    public func remote(at address: IPAddress) -> [TrafficSelector] {
-        remoteSelectors.map { $0.resolved(at: address) }
+    /// The selectors of the peer's side while these are its addresses.
+    public func remote(at addresses: [IPAddress]) -> [TrafficSelector] {
+        remoteSelectors.flatMap { $0.resolved(at: addresses) }
     }
 
     /// Its selectors as configured: `10.1.0.0/16 === dynamic`.

@@ -35,6 +35,7 @@ struct ConnectionBuilder {
         )
         policy.localAuthentication = localAuthentication
         policy.remoteAuthentication = remoteAuthentication
+        policy.requestedAddresses = options.virtualAddresses
         policy.mobike = options.mobike ?? true
         policy.fragmentation = fragmentation
         policy.childless = options.childless.flatMap { ChildlessPolicy(rawValue: $0) } ?? .allow

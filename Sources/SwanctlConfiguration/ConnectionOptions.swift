@@ -1,3 +1,4 @@
+import IPPackets
 import Policy
 import Vici
 
@@ -40,7 +41,7 @@ struct ConnectionOptions {
     var localTexts: [String] = []
     var remoteTexts: [String] = []
     var proposals: [ProposalOption] = []
-    var virtualAddresses: [String] = []
+    var virtualAddresses: [IPAddress] = []
     var pools: [String] = []
 
     var localRounds: [AuthenticationOptions] = []
@@ -91,9 +92,19 @@ struct ConnectionOptions {
         case "local_addrs": Self.append(host: item, to: &localHosts, &localTexts)
         case "remote_addrs": Self.append(host: item, to: &remoteHosts, &remoteTexts)
         case "proposals": .append(ProposalOption(ike: item), to: &proposals)
-        case "vips": .append(HostOption(item).flatMap { _ in OptionText.word(item) }, to: &virtualAddresses)
+        case "vips": .append(Self.virtualAddress(item), to: &virtualAddresses)
         case "pools": .append(OptionText.word(item), to: &pools)
         default: .unknown
+        }
+    }
+
+    /// An address, or one of a family for any of it.
+    private static func virtualAddress(_ item: [UInt8]) -> IPAddress? {
+        switch HostOption(item) {
+        case .address(let address): address
+        case .any(isIPv6: true?): .v6(.any)
+        case .any: .v4(.any)
+        case .prefix, .range, .name, nil: nil
         }
     }
 

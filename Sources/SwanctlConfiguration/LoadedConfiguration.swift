@@ -63,8 +63,11 @@ public struct LoadedConfiguration: Sendable {
         var certificates: [CertificateInfo] = []
         var publicKeys: [PublicKeyInfo] = []
         var revocations: [RevocationListInfo] = []
+        var signers: [CertificateInfo] = []
         for loaded in certificateTable.certificates {
             switch loaded.facts {
+            // Who may sign OCSP answers is nobody's peer.
+            case .certificate(let certificate) where loaded.flag == .ocsp: signers.append(certificate)
             case .certificate(let certificate): certificates.append(certificate)
             case .publicKey(let key): publicKeys.append(key)
             case .revocationList(let list): revocations.append(list)
@@ -72,12 +75,19 @@ public struct LoadedConfiguration: Sendable {
         }
         certificates += authorityTable.values.map { $0.certificate }
         certificates += connectionTable.values.flatMap { $0.certificates }
-        return CredentialStore(
+        var store = CredentialStore(
             certificates: certificates,
             keys: privateKeys.values.map { $0.key },
             publicKeys: publicKeys,
             revocations: revocations
         )
+        store.responderSigners = signers
+        for authority in authorityTable.values {
+            let encoded = authority.certificate.encoded
+            store.sources[encoded, default: RevocationSources()].listURIs += authority.revocationListURIs
+            store.sources[encoded, default: RevocationSources()].responderURIs += authority.ocspURIs
+        }
+        return store
     }
 
     /// Builds what all ask for once, until the next change.

@@ -56,7 +56,6 @@ struct UnsupportedSettings {
         }
         if let port = options.localPort, ![0, 500].contains(port) { add("\(path).local_port", "\(port)") }
         if let port = options.remotePort, ![0, 500].contains(port) { add("\(path).remote_port", "\(port)") }
-        add("\(path).vips", options.virtualAddresses.first)
         add("\(path).pools", options.pools.first)
     }
 

@@ -42,7 +42,9 @@ enum ModuleTable {
     /// The products of swift-collections that a pure target may use.
     static let collections: Set<String> = ["DequeModule", "HeapModule"]
     /// Targets that consist of C only.
-    static let headers: Set<String> = ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "CLinux"]
+    static let headers: Set<String> = [
+        "COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "CCurl", "CFetch", "CLinux",
+    ]
 
     static let modules: [ModuleRule] = [
         ModuleRule("Primitives", .pure, []),
@@ -50,8 +52,8 @@ enum ModuleTable {
         ModuleRule(
             "Cryptography",
             .system,
-            ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "Primitives"],
-            system: ["Synchronization"],
+            ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "Primitives", "Crypto"],
+            system: ["Synchronization", "FoundationEssentials"],
             unsafe: true
         ),
         ModuleRule("IPsecTypes", .pure, ["Primitives", "IPPackets", "Cryptography"]),
@@ -74,7 +76,7 @@ enum ModuleTable {
         ModuleRule(
             "LinuxIO",
             .system,
-            ["CLinux", "Primitives", "IPPackets"],
+            ["CLinux", "CFetch", "Primitives", "IPPackets"],
             system: ["Dispatch", "Glibc", "Synchronization"],
             unsafe: true
         ),

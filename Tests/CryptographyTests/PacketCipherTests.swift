@@ -16,7 +16,7 @@ private struct Setting: CustomTestStringConvertible, Sendable {
     let esn: Bool
     var testDescription: String { "\(transform) ESN \(esn)" }
 
-    static let all = allTransforms.flatMap {
+    static let all = packetTransforms.flatMap {
         [Setting(transform: $0, esn: false), Setting(transform: $0, esn: true)]
     }
 }
@@ -67,7 +67,7 @@ private struct Setting: CustomTestStringConvertible, Sendable {
             let start = Int(job.offset) + 8
             ivs.insert(arena.octets(start..<(start + transform.ivLength)))
             let isHidden = arena.octets(range(job, transform)) != payload(number)
-            if case .null = transform { #expect(!isHidden) } else { #expect(isHidden) }
+            #expect(isHidden == (transform.mode != .null && transform.mode != .gmac))
         }
         #expect(ivs.count == (transform.ivLength == 0 ? 1 : 64))
         for index in jobs.indices { jobs[index].status = .pending }
@@ -118,7 +118,7 @@ private struct Setting: CustomTestStringConvertible, Sendable {
         #expect(jobs[0].status == .authenticationFailed)
     }
 
-    @Test(arguments: allTransforms)
+    @Test(arguments: packetTransforms)
     func refusesLengthsThatDoNotFit(transform: CipherTransform) throws {
         let (encryption, integrity) = try makeKeys(transform)
         var opener = try PacketCipher(
@@ -139,7 +139,7 @@ private struct Setting: CustomTestStringConvertible, Sendable {
         #expect(jobs.allSatisfy { $0.status == .invalidLength })
     }
 
-    @Test(arguments: allTransforms)
+    @Test(arguments: packetTransforms)
     func neverSealsASequenceNumberTwice(transform: CipherTransform) throws {
         let (encryption, integrity) = try makeKeys(transform)
         var sealer = try PacketCipher(

@@ -35,14 +35,20 @@ private func withoutTrailer(_ payload: [UInt8]) -> [UInt8] {
 }
 
 @Suite(.enabled(if: Vectors.areAvailable)) struct PacketCipherVectorTests {
-    @Test(arguments: [("esp_aes_gcm_rfc4106", 18), ("esp_chacha20poly1305_rfc7634", 1)])
+    @Test(arguments: [
+        ("esp_aes_gcm_rfc4106", 18), ("esp_chacha20poly1305_rfc7634", 1), ("esp_aes_ccm_rfc4309", 14),
+    ])
     func opensTheKernelsAEADVectors(file: String, count: Int) throws {
         var run = 0
         for vector in Vectors.load("esp/" + file)["cases"].elements {
             let key = vector["key"].octets
             let aad = vector["aad_spi_seq"].octets
+            let bits = key.count * 8
+            let icvLength = vector["icv_len"].int ?? 16
             let transform: CipherTransform =
-                file.contains("gcm") ? .aesGCM16(keyBits: key.count * 8) : .chacha20Poly1305
+                file.contains("gcm")
+                ? .aesGCM16(keyBits: bits)
+                : file.contains("ccm") ? .aesCCM(keyBits: bits, icvLength: icvLength) : .chacha20Poly1305
             let header = aad.count == 12 ? aad[0..<4] + aad[8..<12] : aad[...]
             let high = aad.count == 12 ? aad[4..<8].reduce(UInt32(0)) { $0 << 8 | UInt32($1) } : nil
             let packet = Array(header) + vector["iv"].octets + vector["cipher_and_icv"].octets

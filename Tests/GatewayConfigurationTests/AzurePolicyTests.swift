@@ -83,12 +83,8 @@ struct AzurePolicyTests {
     }
 
     @Test(arguments: [
-        ("ikeEncryption", "DES3"), ("ikeEncryption", "DES"), ("ikeIntegrity", "MD5"),
-        ("ikeIntegrity", "GCMAES256"),
-        ("dhGroup", "DHGroup1"), ("dhGroup", "DHGroup2"), ("dhGroup", "DHGroup24"), ("dhGroup", "None"),
-        ("ipsecEncryption", "DES3"), ("ipsecEncryption", "DES"), ("ipsecEncryption", "None"),
-        ("ipsecIntegrity", "MD5"),
-        ("pfsGroup", "PFS1"), ("pfsGroup", "PFS2"), ("pfsGroup", "PFS24"), ("pfsGroup", "PFSMM"),
+        ("ikeEncryption", "None"), ("ikeIntegrity", "GCMAES256"), ("dhGroup", "None"),
+        ("ipsecEncryption", "DES5"), ("ipsecIntegrity", "MD4"), ("pfsGroup", "PFSMM"),
     ])
     func refusesByNameWithTheAcceptedOnes(key: String, name: String) {
         var values = [
@@ -100,8 +96,8 @@ struct AzurePolicyTests {
         let policy = values.keys.sorted().map { "\($0): \(values[$0] ?? "")" }.joined(separator: ", ")
         let accepted = [
             "ikeEncryption":
-                "accepted: GCMAES256, GCMAES192, GCMAES128, CHACHA20POLY1305, AES256, AES192, AES128",
-            "ikeIntegrity": "accepted: SHA512, SHA384, SHA256, SHA1",
+                "accepted: GCMAES256, GCMAES192, GCMAES128, CHACHA20POLY1305, AES256, AES192, AES128, DES3, DES",
+            "ikeIntegrity": "accepted: SHA512, SHA384, SHA256, SHA1, MD5",
             "dhGroup": "accepted: ECP384, ECP256, ECP521, Curve25519, DHGroup14, DHGroup2048",
             "ipsecEncryption": "accepted: GCMAES256", "ipsecIntegrity": "accepted: GCMAES256",
             "pfsGroup": "accepted: None, PFS2048",
@@ -111,6 +107,62 @@ struct AzurePolicyTests {
             "policies.p.\(key): ",
             "'\(name)'",
             accepted[key] ?? "?"
+        )
+    }
+
+    /// What Azure has and nobody should use is taken where it is named, and told.
+    @Test(arguments: [
+        ("ikeEncryption", "DES3", "3DES_CBC is weak: its blocks have 64 bits"),
+        ("ikeEncryption", "DES", "DES_CBC is weak: it is broken"),
+        ("ikeIntegrity", "MD5", "HMAC_MD5_96 is weak"), ("dhGroup", "DHGroup1", "MODP_768 is weak"),
+        ("dhGroup", "DHGroup2", "MODP_1024 is weak"), ("dhGroup", "DHGroup24", "MODP_2048_256 is weak"),
+        ("ipsecEncryption", "DES3", "3DES_CBC is weak"), ("ipsecEncryption", "DES", "DES_CBC is weak"),
+        ("ipsecEncryption", "None", "NULL is weak: it does not encrypt"),
+        ("ipsecIntegrity", "MD5", "HMAC_MD5_96 is weak"), ("pfsGroup", "PFS1", "MODP_768 is weak"),
+        ("pfsGroup", "PFS2", "MODP_1024 is weak"), ("pfsGroup", "PFS24", "MODP_2048_256 is weak"),
+    ])
+    func takesWhatIsWeakAndTellsIt(key: String, name: String, warning: String) throws {
+        var values = [
+            "ikeEncryption": "AES256", "ikeIntegrity": "SHA256", "dhGroup": "ECP256",
+            "ipsecEncryption": "AES256",
+            "ipsecIntegrity": "SHA256", "pfsGroup": "None",
+        ]
+        values[key] = name
+        let policy = values.keys.sorted().map { "\($0): \(values[$0] ?? "")" }.joined(separator: ", ")
+        let gateway = try load(
+            gatewayFile(
+                policies: "{ p: { \(policy) } }",
+                connection: "site: branch, psk-file: /psk, policy: p"
+            )
+        )
+        #expect(gateway.warnings.contains { $0.message.contains(warning) }, "\(gateway.warnings)")
+        #expect(gateway.connections.count == 1)
+    }
+
+    @Test func compatBringsAzuresDefaultsOfItsTime() throws {
+        let gateway = try load(gatewayFile(connection: "site: branch, psk-file: /psk, compat: azure-2023"))
+        let connection = try #require(gateway.connections.first)
+        let ike = connection.proposals.map { $0.description }
+        #expect(ike.contains { $0.contains("3DES_CBC") && $0.contains("MODP_1024") })
+        #expect(ike.first?.contains("AES_GCM_16_256") == true)
+        let esp = connection.tunnels[0].proposals.map { $0.description }
+        #expect(esp.first == "ESP:AES_GCM_16_256/NO_EXT_SEQ")
+        #expect(esp.contains { $0.contains("3DES_CBC") && $0.contains("MODP_NONE") })
+        for word in ["3DES_CBC", "MODP_1024", "MODP_2048_256"] {
+            #expect(gateway.warnings.contains { $0.message.contains("\(word) is weak") })
+        }
+        #expect(!(ike + esp).contains { $0.contains("/DES_CBC") || $0.contains(":DES_CBC") })
+        // What the connection names itself goes before.
+        let named = try load(
+            gatewayFile(
+                connection:
+                    "site: branch, psk-file: /psk, compat: azure-2023, ike-proposals: aes256gcm16-prfsha384-ecp384"
+            )
+        )
+        #expect(named.connections[0].proposals.count == 1)
+        expectError(
+            gatewayFile(connection: "site: branch, psk-file: /psk, compat: ¶azure-2013"),
+            "accepted: azure-2023"
         )
     }
 
@@ -140,7 +192,7 @@ struct AzurePolicyTests {
             gatewayFile(
                 policies: "{ p: { ipsecEncryption: [AES256, GCMAES256], ipsecIntegrity: ¶GCMAES256 } }"
             ),
-            "AES-CBC needs an integrity algorithm; accepted: SHA512, SHA384, SHA256, SHA1"
+            "it needs an integrity algorithm; accepted: SHA512, SHA384, SHA256, SHA1"
         )
         let (_, esp) = try connection(
             "ipsecEncryption: [GCMAES256, AES256, AES128], ipsecIntegrity: [GCMAES256, SHA256, SHA1]"

@@ -168,8 +168,8 @@ struct ErrorTests {
             "x25519"
         )
         expectError(
-            gatewayFile(connection: "site: branch, psk-file: /psk, esp-proposals: ¶3des-sha1"),
-            "algorithm '3des' (3DES_CBC) is not supported; accepted: aes256gcm16"
+            gatewayFile(connection: "site: branch, psk-file: /psk, esp-proposals: ¶blowfish-sha1"),
+            "unknown algorithm 'blowfish'; accepted: aes256gcm16"
         )
         expectError(
             gatewayFile(connection: "site: branch, psk-file: /psk, esp-proposals: ¶aes256"),

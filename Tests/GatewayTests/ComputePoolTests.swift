@@ -1,6 +1,7 @@
 import Cryptography
 import IKECore
 import IPPackets
+import Logging
 import Synchronization
 import Testing
 
@@ -20,11 +21,20 @@ import Testing
         }
     }
 
+    private static func pool(width: Int, _ answers: Answers) -> ComputePool {
+        let cache = RevocationCache { 0 }
+        return ComputePool(
+            width: width,
+            cache: cache,
+            fetcher: RevocationFetcher(cache: cache, logger: Logger(label: "test"))
+        ) { result in answers.results.withLock { $0.append(result) } }
+    }
+
     private func peer(_ number: UInt32) -> IPAddress { .v4(IPv4Address(number)) }
 
     @Test func answersEveryJobAlsoThoseItHasNoRoomFor() async throws {
         let answers = Answers()
-        let pool = ComputePool(width: 1) { result in answers.results.withLock { $0.append(result) } }
+        let pool = Self.pool(width: 1, answers)
         let count = ComputePool.maximumWaiting + 500
         for id in 0..<count {
             pool.submit(ComputeJob(id: UInt64(id), peer: peer(1), work: .generateKeyPair(.ecp384)))
@@ -38,7 +48,7 @@ import Testing
 
     @Test func aPeerThatFloodsDoesNotDelayAnother() async throws {
         let answers = Answers()
-        let pool = ComputePool(width: 2) { result in answers.results.withLock { $0.append(result) } }
+        let pool = Self.pool(width: 2, answers)
         for id in 0..<200 {
             pool.submit(ComputeJob(id: UInt64(id), peer: peer(1), work: .generateKeyPair(.modp4096)))
         }

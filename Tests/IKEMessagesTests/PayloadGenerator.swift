@@ -39,8 +39,17 @@ struct PayloadGenerator {
         case 8: .vendorID(bytes(upTo: 40))
         case 9: .initiatorSelectors(TSPayload((0...number(below: 5)).map { _ in selector() }))
         case 10: .responderSelectors(TSPayload((0...number(below: 5)).map { _ in selector() }))
+        case 11:
+            .configuration(
+                ConfigurationPayload(
+                    ConfigurationPayload.Kind(u8()),
+                    (0..<number(below: 5)).map { _ in
+                        ConfigurationPayload.Attribute(type: u16(), value: bytes(upTo: 20))
+                    }
+                )
+            )
         default:
-            // 47, 48 and above are types that we do not read.
+            // 48 and above are types that we do not read.
             .unknown(
                 type: UInt8(54 + number(below: 200)),
                 isCritical: number(below: 2) == 0,

@@ -26,6 +26,11 @@ struct ProposalKeywordsTests {
         ("aes-sha1-modp2048", "IKE:AES_CBC_128/PRF_HMAC_SHA1/HMAC_SHA1_96/MODP_2048"),
         ("AES256-SHA512-ECP521", "IKE:AES_CBC_256/PRF_HMAC_SHA2_512/HMAC_SHA2_512_256/ECP_521"),
         ("chacha20poly1305-prfsha256-curve25519", "IKE:CHACHA20_POLY1305/PRF_HMAC_SHA2_256/CURVE_25519"),
+        ("aes128ccm12-aesxcbc-x25519", "IKE:AES_CCM_12_128/PRF_AES128_XCBC/CURVE_25519"),
+        ("aes128-aescmac-x448", "IKE:AES_CBC_128/PRF_AES128_CMAC/AES_CMAC_96/CURVE_448"),
+        ("3des-md5-modp1024", "IKE:3DES_CBC/PRF_HMAC_MD5/HMAC_MD5_96/MODP_1024"),
+        ("3des-sha1_160-modp768", "IKE:3DES_CBC/PRF_HMAC_SHA1/HMAC_SHA1_160/MODP_768"),
+        ("aes256gcm16-prfsha384-mlkem1024", "IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/ML_KEM_1024"),
         // An AEAD with an integrity word takes its PRF from it, as strongSwan does.
         ("aes128gcm16-sha256-x25519", "IKE:AES_GCM_16_128/PRF_HMAC_SHA2_256/CURVE_25519"),
         ("modp2048-sha256-aes256", "IKE:AES_CBC_256/PRF_HMAC_SHA2_256/HMAC_SHA2_256_128/MODP_2048"),
@@ -42,6 +47,14 @@ struct ProposalKeywordsTests {
     @Test(arguments: [
         ("aes256gcm16", "ESP:AES_GCM_16_256/NO_EXT_SEQ"), ("aes128gcm", "ESP:AES_GCM_16_128/NO_EXT_SEQ"),
         ("aes192gcm128", "ESP:AES_GCM_16_192/NO_EXT_SEQ"),
+        ("aes128gcm8", "ESP:AES_GCM_8_128/NO_EXT_SEQ"), ("aes256gcm96", "ESP:AES_GCM_12_256/NO_EXT_SEQ"),
+        ("aes128ccm", "ESP:AES_CCM_16_128/NO_EXT_SEQ"), ("aes128ccm64", "ESP:AES_CCM_8_128/NO_EXT_SEQ"),
+        ("aes256gmac", "ESP:NULL_AES_GMAC_256/NO_EXT_SEQ"),
+        ("null-sha256", "ESP:NULL/HMAC_SHA2_256_128/NO_EXT_SEQ"),
+        ("3des-sha1_160-modp2048s256", "ESP:3DES_CBC/HMAC_SHA1_160/MODP_2048_256/NO_EXT_SEQ"),
+        ("des-md5_128", "ESP:DES_CBC/HMAC_MD5_128/NO_EXT_SEQ"),
+        ("camellia192-aescmac-ecp512bp", "ESP:CAMELLIA_CBC_192/AES_CMAC_96/ECP_512_BP/NO_EXT_SEQ"),
+        ("aes256ctr-aesxcbc", "ESP:AES_CTR_256/AES_XCBC_96/NO_EXT_SEQ"),
         ("aes256-sha256", "ESP:AES_CBC_256/HMAC_SHA2_256_128/NO_EXT_SEQ"),
         ("aes256gcm16-ecp384-esn-noesn", "ESP:AES_GCM_16_256/ECP_384/EXT_SEQ/NO_EXT_SEQ"),
         ("aes256gcm16-modpnone", "ESP:AES_GCM_16_256/MODP_NONE/NO_EXT_SEQ"),
@@ -63,11 +76,10 @@ struct ProposalKeywordsTests {
         ("aes256gcm16-aes256-sha256-ecp256", "mixes combined-mode and other ciphers: write two proposals"),
         ("aes256-sha256-modpnone", "needs a key exchange group"),
         ("aes256-sha256-ecp256-esn", "esn and noesn belong to ESP"),
-        ("3des-sha256-modp2048", "algorithm '3des' (3DES_CBC) is not supported"),
-        ("aes256-md5-modp2048", "algorithm 'md5' (HMAC_MD5_96) is not supported"),
-        ("aes256-sha256-modp1024", "algorithm 'modp1024' (MODP_1024) is not supported"),
-        ("aes256-sha256-modp2048s256", "(MODP_2048_256) is not supported"),
-        ("aes256-prfmd5-sha1-modp2048", "(PRF_HMAC_MD5) is not supported"),
+        ("aes256-sha256-ecp192", "algorithm 'ecp192' (ECP_192) is not supported"),
+        ("aes256gcm16-prfsha256-x25519-ke1_mlkem512", "(ML_KEM_512) is not supported"),
+        ("null-sha256-modp2048", "NULL does not encrypt: it belongs to ESP proposals"),
+        ("aes128gmac-prfsha256-modp2048", "NULL_AES_GMAC_128 does not encrypt"),
         ("ａes256-sha256-ecp256", "unknown algorithm"),
     ])
     func refusesIKE(text: String, reason: String) {
@@ -78,7 +90,8 @@ struct ProposalKeywordsTests {
         ("aes256gcm16-sha256", "is combined-mode and takes no integrity: drop HMAC_SHA2_256_128"),
         ("aes256-sha256-prfsha256", "a PRF belongs to IKE proposals"),
         ("aes256", "needs an integrity algorithm, such as sha256"),
-        ("null-sha256", "algorithm 'null' (NULL) is not supported"),
+        ("aes128gmac-sha256", "is combined-mode and takes no integrity: drop HMAC_SHA2_256_128"),
+        ("null", "NULL needs an integrity algorithm, such as sha256"),
         ("noesn", "names no encryption algorithm"),
     ])
     func refusesESP(text: String, reason: String) {

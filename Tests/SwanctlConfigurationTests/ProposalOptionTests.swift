@@ -55,11 +55,9 @@ struct ProposalOptionTests {
 
     /// What strongSwan knows and we do not carry out is told by its word.
     @Test(arguments: [
-        "3des-sha1-modp2048", "aes128-sha256-modp1024", "aes128ccm12-aesxcbc-x25519",
-        "blowfish256-sha512-modp2048",
-        "aes128-sha256-ecp256bp", "aes128-sha1-modp1024s160", "null-sha256-modp3072",
-        "camellia256-sha256-modp2048",
-        "aes128-sha256-x25519-ke1_mlkem768", "aes128-sha256-curve448", "aes128ctr-sha256-x25519",
+        "blowfish256-sha512-modp2048", "cast128-sha256-modp2048", "serpent256-sha256-x25519",
+        "aes128-sha256-ecp192", "null-sha256-modp3072", "camellia256ctr-sha256-modp2048",
+        "aes128-sha256-x25519-ke1_mlkem512", "aes128-sha256-gost256", "camellia128ccm8-x25519-prfsha256",
     ])
     func namesWhatIsNotSupported(_ text: String) {
         guard case .unsupported? = ike(text) else {
@@ -69,6 +67,20 @@ struct ProposalOptionTests {
         let refusal = outcome(connectionText("proposals = \(text)"))
         #expect(refusal.hasPrefix("connections.c.proposals = \(text): "))
         #expect(refusal.hasSuffix(": not supported yet"))
+    }
+
+    /// What is weak is taken where it is named.
+    @Test(arguments: [
+        "3des-md5-modp1024", "aes128ccm12-aesxcbc-x25519", "aes128-sha256-ecp256bp", "des-sha1-modp768",
+        "aes128-sha1-modp1024s160", "camellia256-sha256-modp2048", "aes128-sha256-x25519-ke1_mlkem768",
+        "aes128-sha256-curve448", "aes128ctr-sha256-x25519", "3des-sha1_160-modp2048",
+    ])
+    func takesWhatIsNamed(_ text: String) {
+        guard case .proposal? = ike(text) else {
+            Issue.record("\(text): \(String(describing: ike(text)))")
+            return
+        }
+        #expect(outcome(connectionText("proposals = \(text)")) == "loaded")
     }
 
     @Test func defaultMeansOurDefaults() throws {

@@ -8,11 +8,11 @@ struct RefusalTests {
     @Test(arguments: [
         ("version", "1"), ("aggressive", "yes"), ("pull", "no"), ("dscp", "101110"),
         ("local_port", "4501"), ("remote_port", "1500"),
-        ("vips", "0.0.0.0"), ("pools", "rw_pool"), ("ppk_id", "sun"), ("ppk_required", "yes"),
+        ("pools", "rw_pool"), ("ppk_id", "sun"), ("ppk_required", "yes"),
         ("if_id_in", "7"),
         ("if_id_out", "%unique"), ("mediation", "yes"), ("mediated_by", "mediator"),
         ("mediation_peer", "peer"),
-        ("local_addrs", "gateway.example.org"), ("proposals", "aes128-sha256-modp1024"),
+        ("local_addrs", "gateway.example.org"), ("proposals", "blowfish128-sha256-modp2048"),
     ])
     func settingsOfConnections(_ key: String, _ value: String) {
         let refusal = outcome(connectionText("\(key) = \(value)"))
@@ -31,7 +31,7 @@ struct RefusalTests {
         ("mark_in", "10"), ("mark_out", "%unique"), ("set_mark_in", "%same"), ("set_mark_out", "1/0xff"),
         ("mark_in_sa", "yes"), ("if_id_in", "9"), ("if_id_out", "%unique-dir"),
         ("icmp", "yes"),
-        ("ah_proposals", "sha256"), ("esp_proposals", "3des-sha1"),
+        ("ah_proposals", "sha256"), ("esp_proposals", "twofish128-sha1"),
     ])
     func settingsOfChildren(_ key: String, _ value: String) {
         let refusal = outcome(connectionText(child: "\(key) = \(value)"))

@@ -70,6 +70,7 @@ struct Reading: CustomStringConvertible {
         case .vendorID: return "V"
         case .initiatorSelectors: return "TSi"
         case .responderSelectors: return "TSr"
+        case .configuration: return "CP"
         case .unknown(let type, _, _): return "payload\(type)"
         }
     }

@@ -1,0 +1,94 @@
+#include "cfetch.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sink {
+    unsigned char *octets;
+    size_t count;
+    size_t room;
+    size_t limit;
+};
+
+static size_t take(char *data, size_t size, size_t items, void *context) {
+    struct sink *sink = context;
+    size_t count = size * items;
+    if (count > sink->limit - sink->count) return 0;
+    if (sink->count + count > sink->room) {
+        size_t room = sink->room == 0 ? 16384 : sink->room;
+        while (room < sink->count + count) room *= 2;
+        unsigned char *grown = realloc(sink->octets, room);
+        if (grown == NULL) return 0;
+        sink->octets = grown;
+        sink->room = room;
+    }
+    memcpy(sink->octets + sink->count, data, count);
+    sink->count += count;
+    return count;
+}
+
+int cfetch_prepare(void) { return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : -1; }
+
+int cfetch_run(const char *url, const void *post, size_t post_count, const char *content_type, long timeout_ms,
+               size_t limit, unsigned char **body, size_t *count, char *error, size_t error_size) {
+    struct sink sink = {NULL, 0, 0, limit};
+    struct curl_slist *headers = NULL;
+    char detail[CURL_ERROR_SIZE] = "";
+    long status = 0;
+    CURL *handle = curl_easy_init();
+    if (handle == NULL) {
+        snprintf(error, error_size, "out of memory");
+        return -1;
+    }
+    curl_easy_setopt(handle, CURLOPT_URL, url);
+    /* What is fetched is signed; other schemes could read files or speak to other services. */
+#if LIBCURL_VERSION_NUM >= 0x075500
+    curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http");
+    curl_easy_setopt(handle, CURLOPT_REDIR_PROTOCOLS_STR, "http");
+#else
+    curl_easy_setopt(handle, CURLOPT_PROTOCOLS, (long)CURLPROTO_HTTP);
+    curl_easy_setopt(handle, CURLOPT_REDIR_PROTOCOLS, (long)CURLPROTO_HTTP);
+#endif
+    curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(handle, CURLOPT_MAXREDIRS, 3L);
+    curl_easy_setopt(handle, CURLOPT_FAILONERROR, 1L);
+    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, timeout_ms);
+    curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, timeout_ms);
+    curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)limit);
+    curl_easy_setopt(handle, CURLOPT_PROXY, "");
+    curl_easy_setopt(handle, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, detail);
+    curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take);
+    curl_easy_setopt(handle, CURLOPT_WRITEDATA, &sink);
+    if (post != NULL) {
+        char line[128];
+        snprintf(line, sizeof line, "Content-Type: %s", content_type);
+        headers = curl_slist_append(headers, line);
+        curl_easy_setopt(handle, CURLOPT_POST, 1L);
+        curl_easy_setopt(handle, CURLOPT_POSTFIELDS, post);
+        curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)post_count);
+        curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
+    }
+    CURLcode code = curl_easy_perform(handle);
+    curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(handle);
+    if (code != CURLE_OK) {
+        free(sink.octets);
+        if (code == CURLE_WRITE_ERROR || code == CURLE_FILESIZE_EXCEEDED)
+            snprintf(error, error_size, "more than %zu octets", limit);
+        else if (code == CURLE_HTTP_RETURNED_ERROR)
+            snprintf(error, error_size, "HTTP status %ld", status);
+        else
+            snprintf(error, error_size, "%s", detail[0] ? detail : curl_easy_strerror(code));
+        return -1;
+    }
+    *body = sink.octets;
+    *count = sink.count;
+    return 0;
+}
+
+void cfetch_free(unsigned char *body) { free(body); }
