@@ -172,7 +172,7 @@ enum SelfTestAnswers {
     private static let gmacHeader = "0000432100000007" + "0000000000000001"
     private static let gmacPayload = "0102030405060708090a0b0c0d0e0f10"
 
-    /// GMAC over a packet with number 1 in its IV, computed by another implementation; the key is 0, 1, 2, …
+    /// GMAC over a packet with number 1 in its IV, computed by another implementation; the key is 0, 1, 2 and so on.
     static let packets: [PacketAnswer] = [
         (128, "000102030405060708090a0b0c0d0e0f", "9c73b9659634a7f2c747027acfe7a19e"),
         (192, "000102030405060708090a0b0c0d0e0f1011121314151617", "bbe008324c2941bb26e5b8f2d0e9b54c"),
@@ -235,7 +235,7 @@ enum SelfTestAnswers {
         ),
     ]
 
-    /// SHA-256 of both public values and the shared secret, for private values whose octets are 1, 2, 3 … and 0, 1, 2 …
+    /// SHA-256 of both public values and the shared secret, for private values whose octets are 1, 2, 3 … and 0, 1, 2 and so on.
     ///
     /// Computed with plain integers, not with a library of cryptography.
     static let exchanges: [KeyExchangeGroup: String] = [
