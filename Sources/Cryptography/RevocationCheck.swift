@@ -86,7 +86,7 @@ extension VerifiedCertificate {
             let certificates = try chain.map { (der) throws(CryptoError) in try Certificate(der: der) }
             var missing = [RevocationInquiry]()
             for (depth, certificate) in certificates.dropLast().enumerated() {
-                let trial = RevocationTrial(
+                var trial = RevocationTrial(
                     certificate: certificate,
                     issuer: certificates[depth + 1],
                     others: certificates,
@@ -121,6 +121,22 @@ struct RevocationTrial {
     let others: [Certificate]
     let trust: CertificateTrust
     let seconds: Int64
+    /// What was asked and said nothing that helps.
+    private var remarks: [String] = []
+
+    init(
+        certificate: Certificate,
+        issuer: Certificate,
+        others: [Certificate],
+        trust: CertificateTrust,
+        seconds: Int64
+    ) {
+        self.certificate = certificate
+        self.issuer = issuer
+        self.others = others
+        self.trust = trust
+        self.seconds = seconds
+    }
 
     enum Outcome {
         case good
@@ -132,13 +148,19 @@ struct RevocationTrial {
         get throws(CryptoError) { trust.sources[try issuer.encoded()] ?? RevocationSources() }
     }
 
-    func judge(_ knowledge: some RevocationKnowledge) throws(CryptoError) -> Outcome {
+    mutating func judge(_ knowledge: some RevocationKnowledge) throws(CryptoError) -> Outcome {
         switch try askResponders(knowledge) {
         case .good: return .good
-        case .revoked: return .refused("certificate revoked", code: Self.revokedCode)
+        case .revoked(let uri):
+            return .refused("certificate revoked, says the responder '\(uri)'", code: Self.revokedCode)
         case .wait(let inquiry): return .wait([inquiry])
-        case .nothing: return try askLists(knowledge)
+        case .nothing: break
         }
+        let outcome = try askLists(knowledge)
+        guard case .refused(let reason, let code) = outcome, code != Self.revokedCode, !remarks.isEmpty else {
+            return outcome
+        }
+        return .refused("\(reason); \(remarks.joined(separator: "; "))", code: code)
     }
 
     /// Only http: what is fetched is signed, and https would need the very check that is being made (RFC 5280 §8).
@@ -148,9 +170,9 @@ struct RevocationTrial {
 
     // MARK: - Responders
 
-    private enum Said { case good, revoked, nothing, wait(RevocationInquiry) }
+    private enum Said { case good, revoked(by: String), nothing, wait(RevocationInquiry) }
 
-    private func askResponders(_ knowledge: some RevocationKnowledge) throws(CryptoError) -> Said {
+    private mutating func askResponders(_ knowledge: some RevocationKnowledge) throws(CryptoError) -> Said {
         let uris = Self.usable(try sources.responderURIs + certificate.responderURIs)
         guard !uris.isEmpty else { return .nothing }
         let question = try OCSPQuestion(about: certificate, issuer: issuer)
@@ -163,7 +185,7 @@ struct RevocationTrial {
             let inquiry = RevocationInquiry(uri: uri, subject: .ocsp(question.request))
             switch knowledge.answer(to: inquiry) {
             case nil: return .wait(inquiry)
-            case .failed?: continue
+            case .failed(let reason)?: remarks.append("'\(uri)': \(reason)")
             case .octets(let octets)?:
                 let answer = OCSPAnswer.judge(
                     octets,
@@ -175,8 +197,8 @@ struct RevocationTrial {
                 )
                 switch answer {
                 case .good: return .good
-                case .revoked: return .revoked
-                case .useless: continue
+                case .revoked: return .revoked(by: uri)
+                case .useless(let reason): remarks.append("'\(uri)': \(reason)")
                 }
             }
         }
@@ -188,7 +210,7 @@ struct RevocationTrial {
     /// X509_V_ERR_CERT_REVOKED.
     static let revokedCode = 23
 
-    private func askLists(_ knowledge: some RevocationKnowledge) throws(CryptoError) -> Outcome {
+    private mutating func askLists(_ knowledge: some RevocationKnowledge) throws(CryptoError) -> Outcome {
         let uris = Self.usable(try sources.listURIs + certificate.listURIs)
         if !trust.revocations.isEmpty {
             guard let refusal = try refusal(trust.revocations) else { return .good }
@@ -215,7 +237,7 @@ struct RevocationTrial {
         return .refused(refusal.reason, code: refusal.code)
     }
 
-    private func fetched(
+    private mutating func fetched(
         _ uris: [String],
         _ knowledge: some RevocationKnowledge
     ) -> ([RevocationListInfo], missing: [RevocationInquiry]) {
@@ -225,9 +247,13 @@ struct RevocationTrial {
             let inquiry = RevocationInquiry(uri: uri, subject: .list)
             switch knowledge.answer(to: inquiry) {
             case nil: missing.append(inquiry)
-            case .failed?: continue
+            case .failed(let reason)?: remarks.append("'\(uri)': \(reason)")
             case .octets(let octets)?:
-                if let list = try? RevocationListInfo(parsing: octets) { lists.append(list) }
+                if let list = try? RevocationListInfo(parsing: octets) {
+                    lists.append(list)
+                } else {
+                    remarks.append("'\(uri)': it is no revocation list")
+                }
             }
         }
         return (lists, missing)

@@ -114,7 +114,9 @@ public struct SignatureCheck: Sendable {
             case .believed: return .success(.proved(peer))
             case .unknown(let inquiries): return .success(.unknown(inquiries))
             case .refused(let refusal):
-                throw Refusal(text: "\(refusal) (\(connection.origin(of: "revocation")))")
+                // Whichever line made us look.
+                let key = ["revocation", "crl"].first { connection.keyOrigins[$0] != nil } ?? "ca"
+                throw Refusal(text: "\(refusal) (\(connection.origin(of: key)))")
             }
         } catch {
             return .failure(error)

@@ -4,6 +4,7 @@ import re
 import subprocess
 
 from gateways import StrongSwan, swanctl
+from lab import wait_until
 from scene import Scene, case, expect
 
 OPENSSL = "/usr/bin/openssl"
@@ -47,6 +48,57 @@ class Authority:
             self.openssl("ca", *signer, "-revoke", certificate)
         self.openssl("ca", *signer, "-gencrl", "-out", self.dir / "list.pem")
         return self.dir / "list.pem"
+
+
+class Publisher:
+    """An HTTP server with lists and an OCSP responder, on the peer's machine."""
+
+    def __init__(self, scene, authority):
+        self.lab, self.authority, self.where = scene.lab, authority, scene.spec_b.local
+        self.index = authority.dir / "index.txt"
+        self.index.touch()
+        self.process = {}
+
+    @property
+    def points(self):
+        """Lines of a certificate's extensions that name both."""
+        return f"crlDistributionPoints=URI:http://{self.where}:8080/list.der\nauthorityInfoAccess=OCSP;URI:http://{self.where}:8081\n"
+
+    @property
+    def list_only(self):
+        return f"crlDistributionPoints=URI:http://{self.where}:8080/list.der\n"
+
+    def register(self, certificate):
+        """Enter a certificate as valid: a responder knows what the index has."""
+        serial = subprocess.run([OPENSSL, "x509", "-in", str(certificate), "-noout", "-serial"], check=True, capture_output=True, text=True).stdout
+        with self.index.open("a") as index:
+            index.write(f"V\t350101000000Z\t\t{serial.strip().split('=')[1]}\tunknown\t/O=Test/CN={certificate.stem}\n")
+
+    def publish(self, *revoked):
+        """Make the list anew; the responder reads its index as well."""
+        for certificate in revoked or (None,):
+            made = self.authority.revoke(certificate)
+        self.authority.openssl("crl", "-in", made, "-outform", "DER", "-out", self.authority.dir / "list.der")
+
+    def serve_lists(self):
+        self.process["lists"] = self.lab.spawn("b", ["/usr/bin/python3", "-m", "http.server", "8080", "--directory", str(self.authority.dir)], "http.log")
+        expect(wait_until(lambda: self.lab.call("b", ["sh", "-c", f"echo | timeout 1 bash -c 'cat > /dev/tcp/{self.where}/8080'"]).returncode == 0, 5, 0.2),
+               "no HTTP server")
+
+    def answer(self):
+        ca = self.authority.dir / f"{self.authority.name}-intermediate"
+        self.process["ocsp"] = self.lab.spawn(
+            "b", [OPENSSL, "ocsp", "-port", "8081", "-index", str(self.index), "-CA", f"{ca}.pem", "-rsigner", f"{ca}.pem", "-rkey", f"{ca}.key",
+                  "-ndays", "1"], "ocsp.log")
+        expect(wait_until(lambda: "waiting for" in self.log("ocsp.log"), 5, 0.1), f"no responder: {self.log('ocsp.log')[-300:]}")
+
+    def log(self, name):
+        return (self.lab.dir / name).read_text()
+
+    def stop(self, which):
+        process = self.process.pop(which)
+        process.kill()
+        process.wait(5)
 
 
 def chain(*files):
@@ -209,10 +261,10 @@ def certificates_refused(lab):
     refused(scene, "is not the one that", "remote-certificate:")
     prove(scene, authority, f"crl: {authority.revoke(scene.theirs)}")
     reload()
-    refused(scene, "revoked", "ca:")
+    refused(scene, "revoked", "crl:")
     prove(scene, authority, "revocation: strict")
     reload()
-    refused(scene, "unable to get certificate CRL", "ca:")
+    refused(scene, "unable to get certificate CRL", "revocation:")
     # strongSwan refuses us
     stranger = other.make("stranger", "p256", ["DNS:a.test"], by="other-intermediate")
     scene.a.proof_lines = [f"    certificate: {chain(stranger, other.intermediate)}", f"    private-key: {stranger.with_suffix('.key')}", f"    ca: {authority.root}"]
@@ -230,3 +282,64 @@ def certificates_refused(lab):
     scene.b.install(scene.theirs, authority.root, authority.intermediate)
     scene.b.reload()
     scene.connect("initiator").expect_pings(2)
+
+
+@case("revocation-fetched", 90, own=True)
+def revocation_fetched(lab):
+    """Lists and OCSP answers over HTTP: asked once for all that need them, kept, and what the policy makes of a silent server."""
+    scene, authority = certified(lab)
+    web = Publisher(scene, authority)
+    theirs = {}
+    for name, more in (("both", web.points), ("list", web.list_only)):
+        theirs[name] = authority.make(f"b-{name}", "p256", ["DNS:b.test"], by="ca-intermediate", more=more)
+    # the intermediate says nothing, so only the peer's own certificate is asked about
+    trusted = chain(authority.intermediate, authority.root)
+    for certificate in theirs.values():
+        web.register(certificate)
+    web.publish()
+    web.serve_lists()
+    web.answer()
+
+    def peer(name):
+        scene.b.install(theirs[name], authority.root, authority.intermediate)
+        scene.b.reload()
+
+    def ours(policy):
+        prove(scene, authority, f"revocation: {policy}", ca=trusted)
+        if scene.a.process:
+            scene.a.reload()
+            expect(scene.a.cli("status").returncode == 0, "the daemon is gone")
+
+    scene.b.start()
+    peer("both")
+    ours("ifuri")
+    scene.a.start()
+    for role in ("initiator", "responder"):
+        scene.connect(role).expect_pings(1)
+        expect(scene.a.down().returncode == 0, "down was refused")
+    expect(scene.a.log().count("requesting ocsp status") == 1, "the second time it was asked again")
+    expect("fetching crl" not in scene.a.log(), "a list was fetched although the responder answered")
+    # the responder is gone: its last answer is still good; forgotten, the list has to do
+    web.stop("ocsp")
+    expect(scene.a.swanctl("--flush-certs").returncode == 0, "flush-certs failed")
+    scene.connect("initiator")
+    expect("fetching crl" in scene.a.log() and ":8081' brought nothing" in scene.a.log(), "no list was fetched after the responder failed")
+    scene.a.down()
+    # revoked, by the list
+    peer("list")
+    web.publish(theirs["list"])
+    scene.a.swanctl("--flush-certs")
+    refused(scene, "certificate revoked", "revocation:")
+    # nobody answers: ifuri refuses, relaxed does not
+    web.stop("lists")
+    scene.a.swanctl("--flush-certs")
+    refused(scene, "unable to get certificate CRL; 'http", "revocation:")
+    ours("relaxed")
+    scene.connect("initiator").expect_pings(1)
+    scene.a.down()
+    # revoked, by the responder
+    peer("both")
+    web.publish(theirs["both"])
+    web.answer()
+    scene.a.swanctl("--flush-certs")
+    refused(scene, "certificate revoked, says the responder", "revocation:")
