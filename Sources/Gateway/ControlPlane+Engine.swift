@@ -424,6 +424,7 @@ extension DownCause {
         case .noConnection: "no-connection"
         case .protocolError: "protocol-error"
         case .noVirtualAddress: "no-virtual-address"
+        case .postquantumKey: "postquantum-key"
         case .halfOpenExpired: "half-open-expired"
         case .lastChildGone: "last-child-gone"
         case .lifetimeOver: "lifetime-over"

@@ -110,7 +110,7 @@ enum PreflightText {
         case .peerRefused, .noProposalChosen, .tsUnacceptable, .protocolError: true
         case .localRequest, .shutdown, .policyChanged, .peerDeleted, .replacedByInitialContact, .noAnswer,
             .authenticationFailed, .noConnection, .halfOpenExpired, .lastChildGone, .lifetimeOver, .duplicate,
-            .exhausted, .localAddressGone, .noVirtualAddress, .cryptography:
+            .exhausted, .localAddressGone, .noVirtualAddress, .postquantumKey, .cryptography:
             false
         }
     }

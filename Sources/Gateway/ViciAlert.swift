@@ -68,6 +68,7 @@ struct ViciAlert {
         case .noConnection: isInitiator ? "peer-addr-failed" : nil
         case .protocolError: "parse-error-body"
         case .noVirtualAddress: "vip-failure"
+        case .postquantumKey: isInitiator ? "local-auth-failed" : "peer-auth-failed"
         case .halfOpenExpired: "half-open-timeout"
         case .lifetimeOver: isIKE ? "ike-sa-expired" : nil
         case .duplicate: "unique-replace"

@@ -133,6 +133,7 @@ enum ViciLists {
         if isFake { sa.set("nat-fake", flag: true) }
         if isNAT || isFake { sa.set("nat-any", flag: true) }
         if let proposal = ike.proposal { setAlgorithms(&sa, proposal) }
+        if ike.mixesPostquantumKey { sa.set("ppk", flag: true) }
         guard ike.state == .established else { return sa }
         if let since = ike.establishedAt { sa.set("established", since.duration(to: now).wholeSeconds) }
         setTimes(&sa, rekeyAt: ike.rekeyAt, reauthAt: ike.reauthAt, expiresAt: ike.expiresAt, now)

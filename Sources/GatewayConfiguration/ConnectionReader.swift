@@ -31,7 +31,7 @@ struct ConnectionReader {
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
             "child-sas", "tfc-padding", "copy-dscp", "copy-ecn", "copy-df",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
-            "fragmentation", "mobike", "vips",
+            "fragmentation", "mobike", "vips", "ppk-id", "ppk-file", "ppk-required",
         ] + CredentialReader.keys + LifetimeReader.ikeKeys + LifetimeReader.childKeys
 
     let reader: MappingReader
@@ -76,6 +76,7 @@ struct ConnectionReader {
         let preflights = reader.value("pfs-preflight", ScalarText.boolean)
         let fragmentation = reader.value("fragmentation", Self.fragmentation)
         let mobike = reader.value("mobike", ScalarText.boolean)
+        let postquantum = PostquantumReader(reader: reader, context: context).read()
         let virtual = reader.list("vips", Self.virtualAddress) ?? []
         let tunnels = TunnelReader(
             connection: self,
@@ -111,6 +112,7 @@ struct ConnectionReader {
         connection.fragmentation = fragmentation ?? .yes
         connection.mobike = mobike ?? true
         connection.requestedAddresses = virtual
+        connection.postquantum = postquantum
         return connection
     }
 
@@ -120,7 +122,8 @@ struct ConnectionReader {
         origins["remote"] = context.origin(site.networks.first?.position ?? site.position)
         if let position = policy?.ike?.position { origins["ike-proposals"] = context.origin(position) }
         if let position = policy?.esp?.position { origins["esp-proposals"] = context.origin(position) }
-        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id", "vips"] + CredentialReader.keys
+        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id", "vips", "ppk-id"]
+            + CredentialReader.keys
         {
             if let entry = reader.entry(key) { origins[key] = context.origin(entry.position) }
         }

@@ -29,6 +29,8 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
     case authenticationFailed(String)
     /// No connection fits the peer's address or identity.
     case noConnection(String)
+    /// The post-quantum pre-shared key that the policy asks for is missing; the text says where.
+    case postquantumKey(String)
     /// We asked for a virtual address and the peer gave none.
     case noVirtualAddress(ConfigurationOrigin)
     /// The peer broke the protocol; the text says how.
@@ -64,6 +66,7 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
             "TS_UNACCEPTABLE: the peer offered \(offered); \(origin) accepts \(accepted)"
         case .authenticationFailed(let what): "AUTHENTICATION_FAILED: \(what)"
         case .noConnection(let what): "no connection for this peer: \(what)"
+        case .postquantumKey(let what): "post-quantum pre-shared key: \(what)"
         case .noVirtualAddress(let origin):
             "the peer gave none of the virtual addresses that \(origin) asks for: it has no pool for us, or it is used up"
         case .protocolError(let what): "the peer broke the protocol: \(what)"
@@ -147,6 +150,8 @@ public struct IKESASnapshot: Sendable {
     public var nat: NATDetection
     /// We pretend to be behind a NAT, so that ESP travels in UDP.
     public var forcesEncapsulation = false
+    /// A post-quantum pre-shared key is mixed into its keys.
+    public var mixesPostquantumKey = false
     /// Virtual addresses that the peer gave us.
     public var virtualAddresses: [IPAddress] = []
     /// Name servers that the peer gave us.

@@ -133,6 +133,34 @@ public struct IKEKeys: Sendable {
         responderCipher = try MessageCipher(suite.cipher, encryptionKey: skEr, integrityKey: skAr)
     }
 
+    /// The same with a post-quantum pre-shared key: SK_d, SK_pi and SK_pr become prf+(PPK, SK) (RFC 8784 §3).
+    public func mixing(_ ppk: SecretKey, prf: PRFAlgorithm) throws(CryptoError) -> IKEKeys {
+        func mixed(_ key: SecretKey) throws(CryptoError) -> SecretKey {
+            try PRF.expand(prf, key: ppk, seed: [.secret(key)], count: key.count)
+        }
+        return IKEKeys(
+            skD: try mixed(skD),
+            skPi: try mixed(skPi),
+            skPr: try mixed(skPr),
+            initiatorCipher: initiatorCipher,
+            responderCipher: responderCipher
+        )
+    }
+
+    private init(
+        skD: SecretKey,
+        skPi: SecretKey,
+        skPr: SecretKey,
+        initiatorCipher: MessageCipher,
+        responderCipher: MessageCipher
+    ) {
+        self.skD = skD
+        self.skPi = skPi
+        self.skPr = skPr
+        self.initiatorCipher = initiatorCipher
+        self.responderCipher = responderCipher
+    }
+
     /// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr [| SK(1) …]) (RFC 7296 §2.17, RFC 9370 §2.2.4); `sharedSecret` is that of an
     /// exchange with PFS, `additionalSecrets` are those of further key exchanges.
     public func childKeys(

@@ -92,6 +92,12 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case signatureHashAlgorithms
     /// 16438, RFC 9242.
     case intermediateExchangeSupported
+    /// 16435, RFC 8784.
+    case usePPK
+    /// 16436, RFC 8784.
+    case ppkIdentity
+    /// 16437, RFC 8784.
+    case noPPKAuth
     /// 16441, RFC 9370.
     case additionalKeyExchange
     /// 16444, RFC 9611.
@@ -145,6 +151,9 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16418, .childlessSupported, "CHILDLESS_IKEV2_SUPPORTED"),
         (16431, .signatureHashAlgorithms, "SIGNATURE_HASH_ALGORITHMS"),
         (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
+        (16435, .usePPK, "USE_PPK"),
+        (16436, .ppkIdentity, "PPK_IDENTITY"),
+        (16437, .noPPKAuth, "NO_PPK_AUTH"),
         (16438, .intermediateExchangeSupported, "INTERMEDIATE_EXCHANGE_SUPPORTED"),
         (16441, .additionalKeyExchange, "ADDITIONAL_KEY_EXCHANGE"),
         (16444, .saResourceInfo, "SA_RESOURCE_INFO"),

@@ -204,6 +204,7 @@ extension Established {
         state.isReauthenticating = isReauthenticating
         state.isRedirected = isRedirected
         state.followsRedirects = followsRedirects
+        state.mixesPPK = mixesPPK
         state.virtual = virtual
         state.mobility = mobility
         state.mobility?.cookie = nil

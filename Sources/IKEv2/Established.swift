@@ -21,6 +21,8 @@ struct Established {
     var mobility: Mobility?
     /// What the response to the peer's request says of addresses.
     var addressAnswer: [Payload] = []
+    /// A post-quantum pre-shared key is mixed into the keys.
+    var mixesPPK = false
     /// What the peer gave us of its network.
     var virtual = VirtualAddresses()
     let establishedAt: Instant
@@ -138,6 +140,7 @@ struct Established {
         snapshot.proposal = channel.suite.proposal
         snapshot.nat = nat
         snapshot.isMobile = mobility != nil
+        snapshot.mixesPostquantumKey = mixesPPK
         snapshot.virtualAddresses = virtual.addresses
         snapshot.nameServers = virtual.nameServers
         snapshot.searchDomains = virtual.domains

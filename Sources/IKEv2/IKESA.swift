@@ -148,8 +148,10 @@ struct IKESA {
             let transition = inner.handle(result, &common, &context)
             state = .initiatorIntermediate(inner)
             return apply(transition)
-        case .initiatorSigning(let inner):
-            return apply(inner.handle(result, common, &context))
+        case .initiatorSigning(var inner):
+            let transition = inner.handle(result, common, &context)
+            state = .initiatorSigning(inner)
+            return apply(transition)
         case .initiatorAwaitingAuth(var inner):
             let transition = inner.handle(result, &common, &context)
             state = .initiatorAwaitingAuth(inner)

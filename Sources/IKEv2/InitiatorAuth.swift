@@ -22,6 +22,8 @@ struct InitiatorAwaitingAuth {
     let encapsulation: Encapsulation
     /// The tunnel comes up by a CREATE_CHILD_SA exchange of its own (RFC 6023).
     let isChildless: Bool
+    /// The post-quantum key that we named.
+    let postquantum: PostquantumUse?
     var request: OutstandingRequest
 
     /// The payloads of a response whose signature is being checked elsewhere.
@@ -45,6 +47,7 @@ struct InitiatorAwaitingAuth {
         localIdentity = proof.identity
         encapsulation = proof.derived.travelsInUDP ? .udp : .none
         isChildless = proof.derived.isChildless
+        postquantum = proof.postquantum
         self.request = request
     }
 
@@ -54,10 +57,11 @@ struct InitiatorAwaitingAuth {
     /// When the request is to be sent again; not while its response is being checked.
     var deadline: Instant? { pending == nil ? request.nextAt : nil }
 
-    /// Sends IKE_AUTH with our proof.
+    /// Sends IKE_AUTH with our proof; `plain` is the one without the post-quantum key, for a peer that lacks it.
     static func send(
         _ proof: InitiatorSigning,
         _ auth: AUTHPayload,
+        plain: [UInt8]?,
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
@@ -69,7 +73,7 @@ struct InitiatorAwaitingAuth {
         let messageID = proof.intermediate.messageID
         guard
             let message = channel.seal(
-                payloads(proof, auth, offers: offers, common, context),
+                payloads(proof, auth, plain, offers: offers, common, context),
                 header: common.header(.ikeAuth, messageID: messageID, isResponse: false),
                 entropy: &context.entropy
             )
@@ -107,6 +111,7 @@ struct InitiatorAwaitingAuth {
     private static func payloads(
         _ proof: InitiatorSigning,
         _ auth: AUTHPayload,
+        _ plain: [UInt8]?,
         offers: [Proposal],
         _ common: SACommon,
         _ context: EngineContext
@@ -127,6 +132,8 @@ struct InitiatorAwaitingAuth {
             payloads.append(.responderID(IDPayload(type: wanted.type, data: wanted.data)))
         }
         payloads.append(.authentication(auth))
+        if let postquantum = proof.postquantum { payloads.append(postquantum.notification) }
+        if let plain { payloads.append(.notify(NotifyPayload(.noPPKAuth, data: plain))) }
         let wishes = derived.attempt.requestedAddresses(context)
         if !wishes.isEmpty { payloads.append(.configuration(.request(wishes))) }
         if !derived.isChildless {
@@ -265,12 +272,16 @@ struct InitiatorAwaitingAuth {
                 )
             )
         }
+        let mixed = payloads.notification(.ppkIdentity) != nil ? postquantum?.keys : nil
+        if mixed == nil, let postquantum, postquantum.isRequired {
+            return .refused(.postquantumKey("the peer did without (\(connection.origin(of: "ppk-id")))"))
+        }
         let signed = SignedOctets(
             prf: channel.suite.prf,
             message: responseOctets,
             nonce: attempt.nonce,
             identity: id,
-            macKey: channel.keys.skPr,
+            macKey: (mixed ?? channel.keys).skPr,
             intermediate: intermediate.authenticated
         )
         if SignatureMethod.numbers.contains(auth.method), connection.remoteAuthentication.acceptsSignature {
@@ -307,6 +318,8 @@ struct InitiatorAwaitingAuth {
         _ common: inout SACommon,
         _ context: inout EngineContext
     ) -> Transition {
+        let mixed = payloads.notification(.ppkIdentity) != nil ? postquantum?.keys : nil
+        if let mixed { channel.take(mixed) }
         var established = Established(
             connection: attempt.connection,
             peer: peer,
@@ -323,6 +336,7 @@ struct InitiatorAwaitingAuth {
         established.mobility?.announced = attempt.connection.otherAddresses(common, context)
         // The first answer to a liveness check tells how the NAT maps us now, against which later ones are held.
         if established.mobility != nil, nat.isLocalBehindNAT { established.waiting.append(.livenessCheck) }
+        established.mixesPPK = mixed != nil
         established.noteAuthLifetime(payloads, common, context)
         established.takeAddresses(payloads, &context)
         if let gateway = payloads.notification(.redirect).flatMap({ RedirectGateway.parse($0.data)?.gateway })

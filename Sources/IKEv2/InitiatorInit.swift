@@ -62,6 +62,7 @@ struct InitiatorAwaitingInit {
                 payloads.append(.notify(NotifyPayload(.fragmentationSupported)))
             }
             if attempt.connection.usesSignatures { payloads.append(.notify(.signatureHashes)) }
+            if attempt.offersPostquantumKey { payloads.append(.notify(NotifyPayload(.usePPK))) }
             payloads.append(.notify(attempt.redirectNotification))
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: false)
             let message = IKEMessage(header: header, payloads: payloads)
@@ -230,6 +231,10 @@ struct InitiatorAwaitingInit {
             attempt.fail(.protocolError("\(cause) (\(attempt.connection.origin))"), common, &context)
             return .close
         }
+        if let cause = attempt.postquantumRefusal(payloads) {
+            attempt.fail(cause, common, &context)
+            return .close
+        }
         var wishes = PeerWishes()
         wishes.note(payloads)
         common.remoteSPI = message.header.responderSPI
@@ -243,7 +248,8 @@ struct InitiatorAwaitingInit {
             responseOctets: datagram.octets,
             fragmentation: Fragmentation.policy(attempt.connection, payloads),
             isChildless: isChildless,
-            wishes: wishes
+            wishes: wishes,
+            usesPPK: attempt.offersPostquantumKey && payloads.notification(.usePPK) != nil
         )
         return .move(.initiatorDeriving(next))
     }
@@ -263,6 +269,8 @@ struct InitiatorDeriving {
     let isChildless: Bool
     /// What the peer says of certificates.
     let wishes: PeerWishes
+    /// Both ends can mix a post-quantum key in.
+    let usesPPK: Bool
 
     /// IKE goes by the port of NAT traversal from now on.
     var floatsPorts: Bool {

@@ -13,6 +13,14 @@ struct InitiatorSigning {
     let identity: Identity
     /// The CERT payloads.
     let certificates: [Payload]
+    /// The post-quantum key, if one is used.
+    let postquantum: PostquantumUse?
+    /// How we prove who we are.
+    let proof: OwnProof
+    /// What a proof without that key covers, for a peer that lacks it; nil when there is to be none.
+    let plainOctets: SignedOctets?
+    /// Our proof with the key, while the one without is made.
+    var mixedProof: AUTHPayload?
 
     var attempt: InitiatorAttempt { derived.attempt }
 
@@ -34,14 +42,18 @@ struct InitiatorSigning {
             return .close
         case .success(let found): proof = found
         }
-        let octets = SignedOctets(
-            prf: channel.suite.prf,
-            message: derived.requestOctets,
-            nonce: derived.responderNonce,
-            identity: IDPayload(type: identity.type, data: identity.data),
-            macKey: channel.keys.skPi,
-            intermediate: intermediate.authenticated
-        )
+        let postquantum = derived.usesPPK ? connection.postquantumUse(channel) : nil
+        let covered = { (keys: IKEKeys) in
+            SignedOctets(
+                prf: channel.suite.prf,
+                message: derived.requestOctets,
+                nonce: derived.responderNonce,
+                identity: IDPayload(type: identity.type, data: identity.data),
+                macKey: keys.skPi,
+                intermediate: intermediate.authenticated
+            )
+        }
+        let octets = covered(postquantum?.keys ?? channel.keys)
         var certificates: [Payload] = []
         if case .signature(_, _, let payloads) = proof { certificates = payloads }
         let state = InitiatorSigning(
@@ -49,29 +61,58 @@ struct InitiatorSigning {
             channel: channel,
             intermediate: intermediate,
             identity: identity,
-            certificates: certificates
+            certificates: certificates,
+            postquantum: postquantum,
+            proof: proof,
+            plainOctets: postquantum?.isRequired == false ? covered(channel.keys) : nil
         )
         switch proof {
         case .sharedKey(let key):
-            guard let auth = try? octets.sharedKeyAUTH(key) else {
+            let auth: [UInt8]
+            var plain: [UInt8]?
+            do throws(CryptoError) {
+                auth = try octets.sharedKeyAUTH(key)
+                if let octets = state.plainOctets { plain = try octets.sharedKeyAUTH(key) }
+            } catch {
                 derived.attempt.fail(.protocolError("IKE_AUTH could not be written"), common, &context)
                 return .close
             }
             let payload = AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)
-            return InitiatorAwaitingAuth.send(state, payload, common, &context)
+            return InitiatorAwaitingAuth.send(state, payload, plain: plain, common, &context)
         case .signature(let key, let method, _):
             _ = context.compute(.sign(octets, key, method), for: common)
             return .move(.initiatorSigning(state))
         }
     }
 
-    func handle(_ result: ComputeResult, _ common: SACommon, _ context: inout EngineContext) -> Transition {
+    mutating func handle(_ result: ComputeResult, _ common: SACommon, _ context: inout EngineContext)
+        -> Transition
+    {
         switch result.outcome {
-        case .signature(let payload): return InitiatorAwaitingAuth.send(self, payload, common, &context)
+        case .signature(let payload):
+            guard let plainOctets, case .signature(let key, let method, _) = proof else {
+                return InitiatorAwaitingAuth.send(self, payload, plain: nil, common, &context)
+            }
+            if let mixedProof {
+                return InitiatorAwaitingAuth.send(self, mixedProof, plain: payload.data, common, &context)
+            }
+            mixedProof = payload
+            _ = context.compute(.sign(plainOctets, key, method), for: common)
+            return .stay
         case .failure(let error):
             attempt.fail(.cryptography(error), common, &context)
             return .close
         case .keyPair, .secret, .answer, .checked: return .stay
         }
+    }
+}
+
+extension ConnectionPolicy {
+    /// The keys of an IKE_SA with our post-quantum key mixed in; nil without such a key.
+    fileprivate func postquantumUse(_ channel: SecureChannel) -> PostquantumUse? {
+        guard let policy = postquantum, let (name, key) = policy.own,
+            let keys = try? channel.keys.mixing(key, prf: channel.suite.prf)
+        else { return nil }
+        return PostquantumUse(keys: keys, name: name, isRequired: policy.isRequired)
     }
 }

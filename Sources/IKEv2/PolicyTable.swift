@@ -97,6 +97,8 @@ struct PolicyClass: Sendable {
     fileprivate(set) var forcesEncapsulation: Bool
     /// The first of those that make or accept signatures.
     fileprivate(set) var signers: [Int] = []
+    /// One of them has post-quantum keys.
+    fileprivate(set) var hasPostquantumKeys = false
 
     /// True when one of its proposals holds all transforms of `chosen`.
     func accepts(_ chosen: Proposal) -> Bool {
@@ -123,6 +125,7 @@ private struct PolicyClassifier {
         if let known {
             classes[known].members.append(index)
             if connection.forcesEncapsulation { classes[known].forcesEncapsulation = true }
+            if connection.postquantum != nil { classes[known].hasPostquantumKeys = true }
             if connection.usesSignatures, classes[known].signers.count < Self.mostSigners {
                 classes[known].signers.append(index)
             }
@@ -136,7 +139,8 @@ private struct PolicyClassifier {
                 origin: connection.origin(of: "ike-proposals"),
                 members: [index],
                 forcesEncapsulation: connection.forcesEncapsulation,
-                signers: connection.usesSignatures ? [index] : []
+                signers: connection.usesSignatures ? [index] : [],
+                hasPostquantumKeys: connection.postquantum != nil
             )
         )
         byAddresses[key, default: []].append(classes.count - 1)
@@ -176,6 +180,9 @@ struct PolicyCandidates {
 
     /// True when one of them makes or accepts signatures.
     var useSignatures: Bool { ranked.contains { !table.classes[$0.number].signers.isEmpty } }
+
+    /// True when one of them has post-quantum keys.
+    var usePostquantumKeys: Bool { ranked.contains { table.classes[$0.number].hasPostquantumKeys } }
 
     /// Asks for a certificate that one of them accepts; nil when none does.
     var certificateRequest: Payload? {

@@ -23,6 +23,8 @@ struct ResponderAwaitingAuth {
     let expiresAt: Instant
     /// The IKE_AUTH request whose proof is being checked, or answered, elsewhere.
     var pendingProof: PendingProof?
+    /// A post-quantum key is mixed in.
+    var mixesPPK = false
 
     func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
         guard context.now >= expiresAt else { return .stay }
@@ -107,7 +109,17 @@ struct ResponderAwaitingAuth {
         switch select(identity, payloads.responderID, common) {
         case .failure(let cause):
             return refuse(NotifyPayload(.authenticationFailed), cause, nil, datagram, common, &context)
-        case .success(let connections):
+        case .success(let fitting):
+            let choice: PostquantumChoice
+            switch postquantum(payloads, auth, fitting) {
+            case .failure(let cause):
+                let name = fitting.first?.name
+                return refuse(NotifyPayload(.authenticationFailed), cause, name, datagram, common, &context)
+            case .success(let found): choice = found
+            }
+            let (connections, auth) = (choice.connections, choice.auth)
+            if let mixed = choice.keys { channel.take(mixed) }
+            mixesPPK = choice.keys != nil
             let signed = SignedOctets(
                 prf: channel.suite.prf,
                 message: initial.requestOctets,
@@ -272,6 +284,7 @@ struct ResponderAwaitingAuth {
         )
         established.mobility = Mobility(connection, payloads, isOriginalInitiator: false)
         established.mobility?.announced = connection.otherAddresses(common, context)
+        established.mixesPPK = mixesPPK
         established.followsRedirects = initial.followsRedirects
         if payloads.notification(.initialContact) != nil, connection.uniqueness != .never {
             context.initialContacts.append(
@@ -286,7 +299,7 @@ struct ResponderAwaitingAuth {
         context.report(.ikeUp(established.snapshot(common)))
         let head =
             [.responderID(IDPayload(type: identity.type, data: identity.data))] + proof.certificates
-            + [.authentication(auth)]
+            + [.authentication(auth)] + (mixesPPK ? [.notify(NotifyPayload(.ppkIdentity))] : [])
         let nonces = (initiator: initial.initiatorNonce, responder: responderNonce)
         let mobile =
             established.mobility == nil

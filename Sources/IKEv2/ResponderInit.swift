@@ -74,6 +74,7 @@ enum ResponderInit {
             // Which connection it is shows later; by addresses the first one fits best.
             state.fragmentation = Fragmentation.policy(connections.first, payloads)
             state.wishes.note(payloads)
+            state.usesPPK = payloads.notification(.usePPK) != nil && connections.usePostquantumKeys
             state.followsRedirects =
                 payloads.notification(.redirectSupported) != nil
                 || payloads.notification(.redirectedFrom) != nil
@@ -142,6 +143,8 @@ struct ResponderComputing {
     var followsRedirects = false
     /// What the peer says of certificates.
     var wishes = PeerWishes()
+    /// Both ends can mix a post-quantum key in.
+    var usesPPK = false
 
     func handle(_ result: ComputeResult, _ common: inout SACommon, _ context: inout EngineContext)
         -> Transition
@@ -203,6 +206,7 @@ struct ResponderComputing {
             }
             if fragmentation != nil { payloads.append(.notify(NotifyPayload(.fragmentationSupported))) }
             if wishes.hashes != nil, candidates.useSignatures { payloads.append(.notify(.signatureHashes)) }
+            if usesPPK { payloads.append(.notify(NotifyPayload(.usePPK))) }
             if let request = candidates.certificateRequest { payloads.append(request) }
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
             let message = IKEMessage(header: header, payloads: payloads)

@@ -61,7 +61,7 @@ struct SACommon {
 /// Seals and opens the Encrypted payloads of one IKE_SA.
 struct SecureChannel {
     let suite: IKESuite
-    let keys: IKEKeys
+    private(set) var keys: IKEKeys
     let isInitiator: Bool
     /// How messages are cut; nil unless both ends can reassemble them.
     var fragmentation: Fragmentation?
@@ -72,6 +72,9 @@ struct SecureChannel {
         self.keys = keys
         self.isInitiator = isInitiator
     }
+
+    /// Goes on with keys that have a post-quantum key mixed in; messages are protected as before.
+    mutating func take(_ mixed: IKEKeys) { keys = mixed }
 
     /// What protects our messages.
     var ownCipher: MessageCipher { isInitiator ? keys.initiatorCipher : keys.responderCipher }

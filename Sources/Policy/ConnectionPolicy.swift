@@ -89,6 +89,8 @@ public struct ConnectionPolicy: Sendable {
     public var livenessDelay: Duration?
     /// Interval of NAT keepalives while we are behind a NAT (RFC 3948 §4).
     public var keepaliveInterval: Duration
+    /// The post-quantum pre-shared key (RFC 8784); nil for none.
+    public var postquantum: PostquantumPolicy?
     /// Virtual addresses that we ask the peer for as initiator (RFC 7296 §2.19); an unspecified one is any of its family.
     public var requestedAddresses: [IPAddress] = []
     /// Either end may move to other addresses without a new IKE_SA (RFC 4555).
@@ -170,7 +172,8 @@ public struct ConnectionPolicy: Sendable {
         name == other.name && localAddresses == other.localAddresses
             && remoteAddress.configured == other.remoteAddress.configured
             && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
-            && hasSameKeys(as: other) && localAuthentication == other.localAuthentication
+            && hasSameKeys(as: other) && hasSamePostquantumKeys(as: other)
+            && localAuthentication == other.localAuthentication
             && remoteAuthentication == other.remoteAuthentication && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
@@ -180,6 +183,13 @@ public struct ConnectionPolicy: Sendable {
             && lifetime == other.lifetime && uniqueness == other.uniqueness
             && reauthentication == other.reauthentication && keyingTries == other.keyingTries
             && tunnels.elementsEqual(other.tunnels) { $0.isEquivalent(to: $1) }
+    }
+
+    private func hasSamePostquantumKeys(as other: ConnectionPolicy) -> Bool {
+        guard let postquantum, let theirs = other.postquantum else {
+            return postquantum == nil && other.postquantum == nil
+        }
+        return postquantum.isEquivalent(to: theirs, comparingKeys: !(isFromVici && other.isFromVici))
     }
 
     /// Keys of connections that were loaded over vici come and go on their own and end no IKE_SA.

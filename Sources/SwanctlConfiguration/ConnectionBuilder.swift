@@ -36,10 +36,22 @@ struct ConnectionBuilder {
         policy.localAuthentication = localAuthentication
         policy.remoteAuthentication = remoteAuthentication
         policy.requestedAddresses = options.virtualAddresses
+        policy.postquantum = postquantum
         policy.mobike = options.mobike ?? true
         policy.fragmentation = fragmentation
         policy.childless = options.childless.flatMap { ChildlessPolicy(rawValue: $0) } ?? .allow
         return policy
+    }
+
+    /// Its keys are those of the moment, as for pre-shared keys.
+    private var postquantum: PostquantumPolicy? {
+        let text = options.ppkIdentity ?? ""
+        guard !text.isEmpty || options.ppkRequired == true else { return nil }
+        return PostquantumPolicy(
+            identity: Identity(swanctl: text) ?? .keyID(Array(text.utf8)),
+            isRequired: options.ppkRequired ?? false,
+            keys: SharedKeyring([])
+        )
     }
 
     /// Without a method charon signs with a key of ours.

@@ -13,9 +13,13 @@ public struct LoadedConnection: Sendable {
     /// The certificates that came with it.
     let certificates: [CertificateInfo]
 
-    func with(_ keyring: SharedKeyring, _ credentials: CredentialStore) -> LoadedConnection {
+    func with(
+        _ keyring: SharedKeyring,
+        _ credentials: CredentialStore,
+        _ postquantumKeys: SharedKeyring
+    ) -> LoadedConnection {
         LoadedConnection(
-            policy: policy.with(keyring, credentials),
+            policy: policy.with(keyring, credentials, postquantumKeys),
             listing: listing,
             settings: settings,
             certificates: certificates
@@ -44,8 +48,8 @@ public struct LoadedConfiguration: Sendable {
 
     /// The connections in the order of their first loading.
     public var connections: [LoadedConnection] {
-        let (keyring, credentials) = (keyring, credentials)
-        return connectionTable.values.map { $0.with(keyring, credentials) }
+        let (keyring, credentials, postquantumKeys) = (keyring, credentials, secrets.postquantumKeys)
+        return connectionTable.values.map { $0.with(keyring, credentials, postquantumKeys) }
     }
 
     /// The connections' names in the same order.
@@ -53,7 +57,7 @@ public struct LoadedConfiguration: Sendable {
 
     /// The connection of a name; nil when none was loaded.
     public func connection(_ name: String) -> LoadedConnection? {
-        connectionTable[name].map { $0.with(keyring, credentials) }
+        connectionTable[name].map { $0.with(keyring, credentials, secrets.postquantumKeys) }
     }
 
     /// What all its connections share: certificates, keys and lists.

@@ -41,8 +41,13 @@ extension ConnectionPolicy {
     ///
     /// Who signs is the one that its certificate names: an identity that is not configured, or not in the certificate that
     /// is, is the certificate's subject, as in strongSwan.
-    func with(_ keyring: SharedKeyring, _ credentials: CredentialStore) -> ConnectionPolicy {
+    func with(
+        _ keyring: SharedKeyring,
+        _ credentials: CredentialStore,
+        _ postquantumKeys: SharedKeyring
+    ) -> ConnectionPolicy {
         var policy = self
+        policy.postquantum?.keys = postquantumKeys
         policy.sharedKeys = keyring
         policy.credentials = credentials
         guard localAuthentication.method == .signature else { return policy }

@@ -35,6 +35,9 @@ struct SecretTable: Sendable {
     /// Those of purpose `ike` with what is known of their owners.
     var keyring: SharedKeyring { settled ?? built }
 
+    /// Those of purpose `ppk`, by their names.
+    var postquantumKeys: SharedKeyring { SharedKeyring(entries(.ppk)) }
+
     /// The keyring since the last change; nil while it must be built.
     private var settled: SharedKeyring?
 
@@ -66,15 +69,15 @@ struct SecretTable: Sendable {
         settled = nil
     }
 
-    private var built: SharedKeyring {
-        SharedKeyring(
-            zip(table.names, table.values).compactMap { name, secret in
-                guard secret.purpose == .ike else { return nil }
-                let owners = secret.owners.compactMap { $0.identity }
-                // A key whose owners are all of a form that nobody can have must not become everybody's.
-                guard !owners.isEmpty || secret.owners.isEmpty else { return nil }
-                return SharedKeyring.Entry(id: name, owners: owners, key: secret.key)
-            }
-        )
+    private var built: SharedKeyring { SharedKeyring(entries(.ike)) }
+
+    private func entries(_ purpose: LoadedSecret.Purpose) -> [SharedKeyring.Entry] {
+        zip(table.names, table.values).compactMap { name, secret in
+            guard secret.purpose == purpose else { return nil }
+            let owners = secret.owners.compactMap { $0.identity }
+            // A key whose owners are all of a form that nobody can have must not become everybody's.
+            guard !owners.isEmpty || secret.owners.isEmpty else { return nil }
+            return SharedKeyring.Entry(id: name, owners: owners, key: secret.key)
+        }
     }
 }

@@ -60,8 +60,6 @@ struct UnsupportedSettings {
     }
 
     private mutating func addExtensions(_ options: ConnectionOptions, _ path: String) {
-        if let identity = options.ppkIdentity, !identity.isEmpty { add("\(path).ppk_id", identity) }
-        if options.ppkRequired == true { add("\(path).ppk_required", "yes") }
         for (key, value) in [("if_id_in", options.interfaceIDIn), ("if_id_out", options.interfaceIDOut)] {
             if let value, !value.isZero { add("\(path).\(key)", value.description) }
         }

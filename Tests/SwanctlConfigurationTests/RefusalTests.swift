@@ -8,7 +8,7 @@ struct RefusalTests {
     @Test(arguments: [
         ("version", "1"), ("aggressive", "yes"), ("pull", "no"), ("dscp", "101110"),
         ("local_port", "4501"), ("remote_port", "1500"),
-        ("pools", "rw_pool"), ("ppk_id", "sun"), ("ppk_required", "yes"),
+        ("pools", "rw_pool"),
         ("if_id_in", "7"),
         ("if_id_out", "%unique"), ("mediation", "yes"), ("mediated_by", "mediator"),
         ("mediation_peer", "peer"),
