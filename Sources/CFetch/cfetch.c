@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 struct sink {
     unsigned char *octets;
@@ -29,10 +30,17 @@ static size_t take(char *data, size_t size, size_t items, void *context) {
     return count;
 }
 
+static int mark_socket(void *context, curl_socket_t descriptor, curlsocktype purpose) {
+    unsigned mark = *(unsigned *)context;
+    (void)purpose;
+    if (mark != 0) (void)setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
+    return CURL_SOCKOPT_OK;
+}
+
 int cfetch_prepare(void) { return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : -1; }
 
 int cfetch_run(const char *url, const void *post, size_t post_count, const char *content_type, long timeout_ms,
-               size_t limit, unsigned char **body, size_t *count, char *error, size_t error_size) {
+               unsigned mark, size_t limit, unsigned char **body, size_t *count, char *error, size_t error_size) {
     struct sink sink = {NULL, 0, 0, limit};
     struct curl_slist *headers = NULL;
     char detail[CURL_ERROR_SIZE] = "";
@@ -60,6 +68,8 @@ int cfetch_run(const char *url, const void *post, size_t post_count, const char 
     curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)limit);
     curl_easy_setopt(handle, CURLOPT_PROXY, "");
     curl_easy_setopt(handle, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_easy_setopt(handle, CURLOPT_SOCKOPTFUNCTION, mark_socket);
+    curl_easy_setopt(handle, CURLOPT_SOCKOPTDATA, &mark);
     curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, detail);
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, &sink);

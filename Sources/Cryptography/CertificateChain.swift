@@ -68,6 +68,8 @@ public struct VerifiedCertificate: Sendable {
     public let alternativeNames: [AlternativeName]
     /// DER of the certificates from the peer's own to the anchor.
     public let chain: [[UInt8]]
+    /// The addresses that it lets its owner stand for (RFC 3779); nil for all.
+    public let addressBlocks: [AddressBlock]?
 
     /// Certificates that are looked at between a peer's own and an anchor.
     public static let longestChain = 8
@@ -117,7 +119,8 @@ public struct VerifiedCertificate: Sendable {
                         subjectName: try leaf.subjectName(),
                         subject: subject,
                         alternativeNames: leaf.alternativeNames(),
-                        chain: chain
+                        chain: chain,
+                        addressBlocks: try AddressBlocks.blocks(of: chain)
                     )
                 )
             }

@@ -216,17 +216,29 @@ struct RevocationTrial {
             guard let refusal = try refusal(trust.revocations) else { return .good }
             if refusal.code == Self.revokedCode { return .refused(refusal.reason, code: refusal.code) }
         }
-        let (lists, missing) = fetched(uris, knowledge)
-        if !missing.isEmpty { return .wait(missing) }
-        let (changes, missingChanges) = fetched(
-            Self.usable(certificate.freshestListURIs + lists.flatMap { $0.freshestListURIs }),
-            knowledge
-        )
-        if !missingChanges.isEmpty { return .wait(missingChanges) }
-        let all = trust.revocations + lists + changes
+        var lists = trust.revocations
+        // One place after the other: the first one that helps spares the wait for others that may not answer.
+        for uri in uris {
+            let list: RevocationListInfo
+            switch fetched(uri, knowledge) {
+            case .wait(let inquiry): return .wait([inquiry])
+            case .nothing: continue
+            case .list(let found): list = found
+            }
+            lists.append(list)
+            for uri in Self.usable(certificate.freshestListURIs + list.freshestListURIs) {
+                switch fetched(uri, knowledge) {
+                case .wait(let inquiry): return .wait([inquiry])
+                case .nothing: continue
+                case .list(let changes): lists.append(changes)
+                }
+            }
+            guard let refusal = try refusal(lists) else { return .good }
+            if refusal.code == Self.revokedCode { return .refused(refusal.reason, code: refusal.code) }
+        }
         // With nothing at hand the answer is known, and costs a look at the policy alone.
-        if all.isEmpty, trust.revocation == .relaxed { return .good }
-        guard let refusal = try refusal(all) else { return .good }
+        if lists.isEmpty, trust.revocation == .relaxed { return .good }
+        guard let refusal = try refusal(lists) else { return .good }
         let needsAnswer =
             switch trust.revocation {
             case .strict: true
@@ -237,26 +249,18 @@ struct RevocationTrial {
         return .refused(refusal.reason, code: refusal.code)
     }
 
-    private mutating func fetched(
-        _ uris: [String],
-        _ knowledge: some RevocationKnowledge
-    ) -> ([RevocationListInfo], missing: [RevocationInquiry]) {
-        var lists = [RevocationListInfo]()
-        var missing = [RevocationInquiry]()
-        for uri in uris {
-            let inquiry = RevocationInquiry(uri: uri, subject: .list)
-            switch knowledge.answer(to: inquiry) {
-            case nil: missing.append(inquiry)
-            case .failed(let reason)?: remarks.append("'\(uri)': \(reason)")
-            case .octets(let octets)?:
-                if let list = try? RevocationListInfo(parsing: octets) {
-                    lists.append(list)
-                } else {
-                    remarks.append("'\(uri)': it is no revocation list")
-                }
-            }
+    private enum Fetched { case list(RevocationListInfo), nothing, wait(RevocationInquiry) }
+
+    private mutating func fetched(_ uri: String, _ knowledge: some RevocationKnowledge) -> Fetched {
+        let inquiry = RevocationInquiry(uri: uri, subject: .list)
+        switch knowledge.answer(to: inquiry) {
+        case nil: return .wait(inquiry)
+        case .failed(let reason)?: remarks.append("'\(uri)': \(reason)")
+        case .octets(let octets)?:
+            if let list = try? RevocationListInfo(parsing: octets) { return .list(list) }
+            remarks.append("'\(uri)': it is no revocation list")
         }
-        return (lists, missing)
+        return .nothing
     }
 
     /// What the lists say against the certificate; nil when a valid one is for it.

@@ -3,6 +3,7 @@ import Dispatch
 import IKECore
 import IPPackets
 import LinuxIO
+import Primitives
 import Synchronization
 
 /// A few threads for slow cryptography, shared fairly: each peer address may occupy one worker at a time while
@@ -12,6 +13,7 @@ final class ComputePool: Sendable {
     private struct Waiting {
         let job: ComputeJob
         let inquiries: Int
+        let since: Instant
     }
 
     private struct State {
@@ -23,7 +25,9 @@ final class ComputePool: Sendable {
 
     static let maximumWaiting = 2048
     /// A check asks the network so often: responders first, one after the other, then lists, then lists of changes.
-    static let mostInquiries = 6
+    static let mostInquiries = 16
+    /// After this nothing more is asked for a check: the peer waits, and gives up one day.
+    static let patience = Duration.seconds(12)
 
     private let width: Int
     private let queue = DispatchQueue(label: "causeway.compute", qos: .userInitiated, attributes: .concurrent)
@@ -52,7 +56,7 @@ final class ComputePool: Sendable {
     var load: (running: Int, waiting: Int) { state.withLock { ($0.active, $0.waiting.count) } }
 
     /// Takes a job; when too many wait it is answered with a failure at once, which ends the handshake behind it.
-    func submit(_ job: ComputeJob) { submit(Waiting(job: job, inquiries: 0)) }
+    func submit(_ job: ComputeJob) { submit(Waiting(job: job, inquiries: 0, since: MonotonicClock.now())) }
 
     private func submit(_ waiting: Waiting) {
         let accepted = state.withLock { state in
@@ -91,7 +95,7 @@ final class ComputePool: Sendable {
             if let inquiries = result.inquiries {
                 // Whoever is slow to answer holds nobody else up: the job waits outside of the pool.
                 fetcher.fetch(inquiries) { [self] in
-                    submit(Waiting(job: job, inquiries: waiting.inquiries + 1))
+                    submit(Waiting(job: job, inquiries: waiting.inquiries + 1, since: waiting.since))
                 }
             } else {
                 answer(result)
@@ -102,7 +106,8 @@ final class ComputePool: Sendable {
 
     private func run(_ waiting: Waiting) -> ComputeResult {
         let seconds = MonotonicClock.wallClockSeconds()
-        guard waiting.inquiries < Self.mostInquiries else {
+        let isLate = waiting.since.advanced(by: Self.patience) <= MonotonicClock.now()
+        guard waiting.inquiries < Self.mostInquiries, !isLate else {
             return waiting.job.run(at: seconds, knowing: SettledKnowledge(cache: cache))
         }
         return waiting.job.run(at: seconds, knowing: cache)

@@ -174,12 +174,14 @@ extension ControlPlane {
             )
             applyPathMTU(ike, child)
             planPreflight(ike, child, at: now)
+            noteInactivity(ike, child)
             publishChild(ike, child)
             updownUp(ike, child)
         case .childRekeyed(let ike, let old, let child):
             let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
             supervisor.childRekeyed(key, old: old.id, new: child.id, at: now)
             applyPathMTU(ike, child)
+            noteInactivity(ike, child)
             notePreflightSuccess(old)
             publishChildRekey(ike, old: old, new: child)
             updownLedger.rekeyed(old: old.id, new: child.id)
@@ -403,6 +405,7 @@ extension ControlPlane {
             )
         }
         board.setCounters(counters)
+        endInactive(at: now)
         if !activity.isEmpty { feed(.activity(activity)) }
     }
 }
@@ -431,6 +434,7 @@ extension DownCause {
         case .duplicate: "duplicate"
         case .exhausted: "exhausted"
         case .localAddressGone: "local-address-gone"
+        case .inactive: "inactive"
         case .cryptography: "cryptography"
         }
     }

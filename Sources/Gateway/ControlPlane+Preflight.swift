@@ -82,7 +82,7 @@ extension ControlPlane {
         )
     }
 
-    private func policy(of ike: IKESASnapshot, _ child: ChildSASnapshot) -> (
+    func policy(of ike: IKESASnapshot, _ child: ChildSASnapshot) -> (
         ConnectionPolicy, Policy.TunnelPolicy
     )? {
         guard let connection = connection(named: ike.connection),
@@ -110,7 +110,7 @@ enum PreflightText {
         case .peerRefused, .noProposalChosen, .tsUnacceptable, .protocolError: true
         case .localRequest, .shutdown, .policyChanged, .peerDeleted, .replacedByInitialContact, .noAnswer,
             .authenticationFailed, .noConnection, .halfOpenExpired, .lastChildGone, .lifetimeOver, .duplicate,
-            .exhausted, .localAddressGone, .noVirtualAddress, .postquantumKey, .cryptography:
+            .exhausted, .localAddressGone, .noVirtualAddress, .postquantumKey, .inactive, .cryptography:
             false
         }
     }

@@ -133,6 +133,8 @@ public actor ControlPlane: DispatchQueueActor {
     var preflight: PFSPreflight
     let updown: UpdownRunner
     var updownLedger = UpdownLedger()
+    /// Silence after which CHILD_SAs end, by number.
+    var inactivityLimits: [UInt32: Duration] = [:]
     /// What was said with each peer of late.
     var transcripts = TranscriptStore()
     /// Who writes IKE messages down.
@@ -192,7 +194,7 @@ public actor ControlPlane: DispatchQueueActor {
         pool = ComputePool(
             width: Self.computeWidth,
             cache: cache,
-            fetcher: RevocationFetcher(cache: cache, logger: logger)
+            fetcher: RevocationFetcher(cache: cache, mark: description.mark, logger: logger)
         ) { [weak self] result in
             control.async { [weak self] in self?.assumeIsolated { $0.feed(.computed(result)) } }
         }

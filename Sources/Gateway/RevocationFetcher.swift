@@ -21,12 +21,15 @@ final class RevocationFetcher: Sendable {
 
     private let cache: RevocationCache
     private let logger: Logger
+    private let mark: UInt32
     private let queue = DispatchQueue(label: "causeway.fetch", qos: .utility, attributes: .concurrent)
     private let slots = DispatchSemaphore(value: 8)
     private let order = DispatchQueue(label: "causeway.fetch.order", qos: .utility)
     private let state = Mutex(State())
 
-    init(cache: RevocationCache, logger: Logger) {
+    /// - Parameter mark: what keeps packets out of the tunnels: a peer is believed before its tunnel is there.
+    init(cache: RevocationCache, mark: UInt32, logger: Logger) {
+        self.mark = mark
         self.cache = cache
         self.logger = logger
     }
@@ -67,7 +70,7 @@ final class RevocationFetcher: Sendable {
             case .list:
                 logger.info("fetching crl from '\(inquiry.uri)'")
                 answer = .octets(
-                    try HTTPFetch.body(at: inquiry.uri, timeout: Self.timeout, limit: 8 << 20)
+                    try HTTPFetch.body(at: inquiry.uri, timeout: Self.timeout, mark: mark, limit: 8 << 20)
                 )
             case .ocsp(let request):
                 logger.info("requesting ocsp status from '\(inquiry.uri)'")
@@ -76,6 +79,7 @@ final class RevocationFetcher: Sendable {
                         at: inquiry.uri,
                         posting: (request, "application/ocsp-request"),
                         timeout: Self.timeout,
+                        mark: mark,
                         limit: 64 << 10
                     )
                 )

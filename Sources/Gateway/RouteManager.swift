@@ -10,6 +10,8 @@ import Policy
 /// Routes stay while a tunnel is down, over a crash and a restart; an unreachable route of high metric beneath them
 /// holds if the TUN should vanish. All is taken back at an orderly stop only.
 final class RouteManager {
+    /// Fixed bits of a prefix, at most, that means everything rather than a network.
+    private static let wide = 1
     /// The metric of the unreachable routes: any other route wins.
     static let unreachableMetric: UInt32 = 0xffff_fff0
 
@@ -21,6 +23,8 @@ final class RouteManager {
     private var made: [RouteKey: Route] = [:]
     /// Destinations of the configuration's routes into tunnels.
     private var covered: Set<IPPrefix> = []
+    /// Destinations that the configuration keeps out of tunnels that are wider.
+    private var kept: Set<IPPrefix> = []
     /// Destinations that only CHILD_SAs have, with the CHILD_SAs.
     private var carried: [IPPrefix: Set<UInt32>] = [:]
     private var carriedBy: [UInt32: [IPPrefix]] = [:]
@@ -101,6 +105,7 @@ final class RouteManager {
     private func note(_ wanted: [Route]) {
         made = Dictionary(wanted.map { (RouteKey($0), $0) }, uniquingKeysWith: { first, _ in first })
         covered = Set(wanted.filter { $0.type == .unicast }.map { $0.destination })
+        kept = Set(wanted.filter { $0.type == .throw }.map { $0.destination })
     }
 
     /// Adds and removes the routes in which `description` differs from what was applied last; nothing is asked of
@@ -198,9 +203,13 @@ final class RouteManager {
 
     /// True when a route of the configuration leads there.
     private func isCovered(_ prefix: IPPrefix) -> Bool {
-        (0...prefix.length).contains { length in
-            IPPrefix(prefix.address, length: length).map { covered.contains($0) } ?? false
+        // The longest prefix decides, as it does in the kernel.
+        for length in stride(from: prefix.length, through: 0, by: -1) {
+            guard let wider = IPPrefix(prefix.address, length: length) else { continue }
+            if covered.contains(wider) { return true }
+            if kept.contains(wider) { return false }
         }
+        return false
     }
 
     private func carriedRoute(_ prefix: IPPrefix, local: [TrafficSelector] = []) -> Route {
@@ -261,9 +270,20 @@ final class RouteManager {
                 )
             }
         }
-        // A tunnel to a wide prefix must not swallow our own networks.
-        for network in description.networks where !seen.contains(network) {
-            guard seen.contains(where: { $0.contains(network) }) else { continue }
+        // A tunnel to a wide prefix must not swallow our own networks, nor what other tunnels, or it itself, have as theirs.
+        let wide = seen.filter { $0.length <= Self.wide }
+        var own = Set(description.networks)
+        if !wide.isEmpty {
+            for tunnel in description.connections.flatMap({ $0.tunnels }) {
+                own.formUnion(tunnel.local.flatMap { $0.prefixes })
+            }
+        }
+        for network in own.sorted() where !seen.contains(network) {
+            guard
+                description.networks.contains(network)
+                    ? seen.contains(where: { $0.contains(network) })
+                    : wide.contains(where: { $0.length < network.length && $0.contains(network) })
+            else { continue }
             result.append(Route(destination: network, table: table, type: .throw))
         }
         return result

@@ -67,7 +67,7 @@ extension DownCause {
 
     var ending: Ending {
         switch self {
-        case .localRequest, .shutdown: .ours
+        case .localRequest, .shutdown, .inactive: .ours
         case .policyChanged, .duplicate, .lastChildGone: .changed
         case .lifetimeOver, .exhausted: .expired
         case .peerDeleted, .replacedByInitialContact, .peerRefused, .noProposalChosen, .tsUnacceptable,

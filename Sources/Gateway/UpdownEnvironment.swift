@@ -31,6 +31,8 @@ struct UpdownEnvironment: Equatable, Sendable {
     let pairsLeftOut: Int
     /// Addresses that the peer gave us.
     var localVirtualAddresses: [IPAddress] = []
+    /// The script is to let this machine itself be reached.
+    var grantsHostAccess = false
     /// Name servers that the peer gave us.
     var nameServers: [IPAddress] = []
     /// Addresses that we gave the peer.
@@ -100,6 +102,7 @@ struct UpdownEnvironment: Equatable, Sendable {
                 list.append(("PLUTO_DNS\(family)_\(index + 1)", "\(server)"))
             }
         }
+        if grantsHostAccess { list.append(("PLUTO_HOST_ACCESS", "1")) }
         if encapsulation == .udp { list.append(("PLUTO_UDP_ENC", "\(remote.port)")) }
         // Ours: strongSwan has no TUN device to name.
         list.append(("CAUSEWAY_CONNECTION", tunnel.connection))

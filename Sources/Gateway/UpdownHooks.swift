@@ -14,14 +14,15 @@ extension ControlPlane {
 
     func updownUp(_ ike: IKESASnapshot, _ child: ChildSASnapshot) {
         let key = TunnelKey(connection: ike.connection, tunnel: child.tunnel)
-        guard let command = updownCommand(key) else { return }
-        let environment = UpdownEnvironment(
+        guard let (command, grantsHostAccess) = updownCommand(key) else { return }
+        var environment = UpdownEnvironment(
             ike,
             child,
             reqid: board.reqid(ofChild: child.id) ?? child.id,
             outerInterface: network.link(of: ike.local.address).flatMap { interfaceName($0) },
             tunInterface: description.interfaceName
         )
+        environment.grantsHostAccess = grantsHostAccess
         let entry = UpdownLedger.Entry(command: command, environment: environment)
         guard updown.submit(UpdownRunner.Job(entry: entry, isUp: true)) else {
             warnThrottled(
@@ -57,10 +58,12 @@ extension ControlPlane {
         }
     }
 
-    private func updownCommand(_ key: TunnelKey) -> String? {
+    private func updownCommand(_ key: TunnelKey) -> (String, grantsHostAccess: Bool)? {
         let tunnels = description.connections.first { $0.name == key.connection }?.tunnels ?? []
-        let command = tunnels.first { $0.name == key.tunnel }?.updown ?? ""
-        return command.isEmpty ? nil : command
+        guard let tunnel = tunnels.first(where: { $0.name == key.tunnel }), let command = tunnel.updown,
+            !command.isEmpty
+        else { return nil }
+        return (command, tunnel.grantsHostAccess)
     }
 
     /// Looked up anew each time: interfaces may be renamed while they are up.

@@ -76,7 +76,7 @@ struct ViciAlert {
         case .peerRefused(.tsUnacceptable, _): "ts-mismatch"
         case .peerRefused(.authenticationFailed, _): "local-auth-failed"
         case .localRequest, .shutdown, .policyChanged, .peerDeleted, .replacedByInitialContact, .peerRefused,
-            .lastChildGone, .exhausted, .localAddressGone, .cryptography:
+            .lastChildGone, .exhausted, .localAddressGone, .inactive, .cryptography:
             nil
         }
     }

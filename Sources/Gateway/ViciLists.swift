@@ -3,6 +3,7 @@ import ESP
 import IKECore
 import IPPackets
 import IPsecTypes
+import LinuxIO
 import Policy
 import Primitives
 import Vici
@@ -193,8 +194,12 @@ enum ViciLists {
         if let last = counters.lastOut { sa.set("use-out", last.duration(to: now).wholeSeconds) }
         setTimes(&sa, rekeyAt: child.rekeyAt, expiresAt: child.expiresAt, now)
         sa.set("install-time", child.installedAt.duration(to: now).wholeSeconds)
-        sa.list("local-ts", child.localSelectors.map { $0.description })
-        sa.list("remote-ts", child.remoteSelectors.map { $0.description })
+        // As strongSwan lists them, with the names of services.
+        let text = { (selector: TrafficSelector) in
+            selector.text { ServiceNames.name(port: $0, ipProtocol: $1) }
+        }
+        sa.list("local-ts", child.localSelectors.map(text))
+        sa.list("remote-ts", child.remoteSelectors.map(text))
         if let details { setPath(&sa, child, details) }
         return sa
     }

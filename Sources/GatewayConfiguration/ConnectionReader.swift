@@ -31,7 +31,7 @@ struct ConnectionReader {
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
             "child-sas", "tfc-padding", "copy-dscp", "copy-ecn", "copy-df",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
-            "fragmentation", "mobike", "vips", "ppk-id", "ppk-file", "ppk-required",
+            "fragmentation", "mobike", "vips", "inactivity", "ppk-id", "ppk-file", "ppk-required",
         ] + CredentialReader.keys + LifetimeReader.ikeKeys + LifetimeReader.childKeys
 
     let reader: MappingReader
@@ -122,7 +122,9 @@ struct ConnectionReader {
         origins["remote"] = context.origin(site.networks.first?.position ?? site.position)
         if let position = policy?.ike?.position { origins["ike-proposals"] = context.origin(position) }
         if let position = policy?.esp?.position { origins["esp-proposals"] = context.origin(position) }
-        for key in ["ike-proposals", "esp-proposals", "local-id", "remote-id", "vips", "ppk-id"]
+        for key in [
+            "ike-proposals", "esp-proposals", "local-id", "remote-id", "vips", "inactivity", "ppk-id",
+        ]
             + CredentialReader.keys
         {
             if let entry = reader.entry(key) { origins[key] = context.origin(entry.position) }

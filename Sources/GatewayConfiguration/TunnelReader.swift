@@ -7,7 +7,7 @@ struct TunnelReader {
     static let keys =
         [
             "local", "remote", "esp-proposals", "start", "replay-window", "tfc-padding", "copy-dscp",
-            "copy-ecn", "copy-df", "child-sas",
+            "copy-ecn", "copy-df", "child-sas", "inactivity",
         ] + LifetimeReader.childKeys
 
     let connection: ConnectionReader
@@ -38,6 +38,7 @@ struct TunnelReader {
         if isVirtual { defaults.localSelectors = [.dynamic(ipProtocol: 0, ports: 0...65_535)] }
         defaults.padding = padding(connection.reader) ?? .none
         defaults.copying = copying(connection.reader, defaults.copying)
+        defaults.inactivity = inactivity(connection.reader, defaults.start)
         guard let entry = connection.reader.entry("tunnels") else {
             checkNetworks(defaults)
             return defaults.spread(over: childCount(connection.reader) ?? 1)
@@ -102,6 +103,16 @@ struct TunnelReader {
         checkFamilies(tunnel, reader.position, reader.path)
     }
 
+    /// Silence that ends a CHILD_SA: one that is to be up in any case would come up again at once.
+    private func inactivity(_ reader: MappingReader, _ start: StartMode) -> Duration? {
+        let limit = reader.value("inactivity") { (text) throws(Refusal) in
+            try ScalarText.duration(text, in: .seconds(1) ... .seconds(30 * 86_400))
+        }
+        guard limit != nil, start == .start else { return limit }
+        reader.error("inactivity", "does not go with start: start; accepted: start: on-demand, passive")
+        return nil
+    }
+
     /// CHILD_SAs with the same selectors.
     private func childCount(_ reader: MappingReader) -> Int? {
         reader.value("child-sas") { (text) throws(Refusal) in
@@ -141,6 +152,7 @@ struct TunnelReader {
         tunnel.replayWindow = replayWindow(reader) ?? tunnel.replayWindow
         tunnel.padding = padding(reader) ?? tunnel.padding
         tunnel.copying = copying(reader, tunnel.copying)
+        tunnel.inactivity = inactivity(reader, tunnel.start) ?? tunnel.inactivity
         if LifetimeReader.childKeys.contains(where: { reader.entry($0) != nil }) {
             let (lifetime, volumes) = childLifetime([reader, connection.reader])
             tunnel.lifetime = lifetime

@@ -47,6 +47,8 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
     case exhausted
     /// Our outer address is no longer on any interface that is up.
     case localAddressGone(IPAddress)
+    /// Nothing went through for as long as the policy allows.
+    case inactive(seconds: Int64)
     /// Cryptography failed; never because of a key's value.
     case cryptography(CryptoError)
 
@@ -77,6 +79,7 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
         case .duplicate: "a second IKE_SA with the same peer and tunnels"
         case .exhausted: "sequence numbers or volume used up"
         case .localAddressGone(let address): "our address \(address) is gone"
+        case .inactive(let seconds): "no traffic for \(seconds) s"
         case .cryptography(let error): "cryptography failed: \(error)"
         }
     }

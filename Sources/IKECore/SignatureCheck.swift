@@ -102,7 +102,14 @@ public struct SignatureCheck: Sendable {
         do throws(Refusal) {
             let (key, method, certificate) = try owner(connection, seconds)
             if let reason = remote.constraint.refusal(of: key) { throw Refusal(text: reason) }
-            let proof = VerifiedPeer.signed(received, signed, key, identity: identity, method: method)
+            let proof = VerifiedPeer.signed(
+                received,
+                signed,
+                key,
+                identity: identity,
+                method: method,
+                addressBlocks: certificate?.addressBlocks
+            )
             guard let (peer, scheme) = proof else {
                 throw Refusal(text: "its signature is not one by the key of \(method)")
             }

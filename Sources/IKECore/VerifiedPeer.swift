@@ -1,5 +1,7 @@
 public import Cryptography
 public import IKEMessages
+import IPPackets
+public import IPsecTypes
 public import Policy
 
 /// Proof that a peer authenticated itself.
@@ -11,6 +13,8 @@ public struct VerifiedPeer: Hashable, Sendable {
     public let identity: Identity
     /// How it was proved.
     public let method: Method
+    /// The addresses that it may stand for by its certificate (RFC 3779); nil for all.
+    public let addressBlocks: [TrafficSelector]?
 
     /// How a peer proved its identity.
     public enum Method: Hashable, Sendable {
@@ -22,9 +26,15 @@ public struct VerifiedPeer: Hashable, Sendable {
         case publicKey
     }
 
-    private init(identity: Identity, method: Method) {
+    private init(identity: Identity, method: Method, addressBlocks: [TrafficSelector]? = nil) {
         self.identity = identity
         self.method = method
+        self.addressBlocks = addressBlocks
+    }
+
+    /// What of `selectors` it may stand for.
+    public func bounded(_ selectors: [TrafficSelector]) -> [TrafficSelector] {
+        addressBlocks.map { SelectorNarrowing.narrow(selectors, to: $0) } ?? selectors
     }
 
     /// Checks the AUTH payload of a peer that shares a key with us (RFC 7296 §2.15).
@@ -52,9 +62,21 @@ extension VerifiedPeer {
         _ octets: [UInt8],
         _ key: PublicKeyInfo,
         identity: Identity,
-        method: Method
+        method: Method,
+        addressBlocks: [AddressBlock]?
     ) -> (peer: VerifiedPeer, scheme: SignatureScheme)? {
-        signature.scheme(key, over: octets).map { (VerifiedPeer(identity: identity, method: method), $0) }
+        let blocks = addressBlocks.map { blocks in
+            blocks.compactMap { block -> TrafficSelector? in
+                guard let first = IPAddress(octets: block.first), let last = IPAddress(octets: block.last)
+                else {
+                    return nil
+                }
+                return TrafficSelector(first, last, ipProtocol: 0, ports: 0...65_535)
+            }
+        }
+        return signature.scheme(key, over: octets).map {
+            (VerifiedPeer(identity: identity, method: method, addressBlocks: blocks), $0)
+        }
     }
 }
 

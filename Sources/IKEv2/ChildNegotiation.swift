@@ -42,6 +42,7 @@ enum ChildNegotiation {
         local: [TrafficSelector],
         remote: [TrafficSelector],
         within: [TrafficSelector]? = nil,
+        of peer: VerifiedPeer,
         keyExchange: KeyExchangeRule,
         inboundSPI: SPI
     ) -> Result<Agreement, DownCause> {
@@ -60,6 +61,10 @@ enum ChildNegotiation {
         guard !ours.isEmpty else {
             return .failure(.protocolError("its traffic selectors do not hold the address that it gave us"))
         }
+        let bounded = peer.bounded(theirs)
+        guard !bounded.isEmpty else {
+            return .failure(outsideBlocks(theirs, peer, tunnel.origin))
+        }
         return .success(
             Agreement(
                 tunnel: tunnel,
@@ -68,10 +73,24 @@ enum ChildNegotiation {
                 inboundSPI: inboundSPI,
                 outboundSPI: outbound,
                 localSelectors: ours,
-                remoteSelectors: theirs,
+                remoteSelectors: bounded,
                 takesPadding: payloads.notification(.espTFCPaddingNotSupported) == nil,
                 sharesTraffic: tunnel.resource != nil && payloads.notification(.saResourceInfo) != nil
             )
+        )
+    }
+
+    /// The peer's certificate lets it stand for none of the addresses (RFC 3779).
+    private static func outsideBlocks(
+        _ offered: [TrafficSelector],
+        _ peer: VerifiedPeer,
+        _ origin: ConfigurationOrigin
+    ) -> DownCause {
+        .tsUnacceptable(
+            offered: InitiatorAttempt.text(offered),
+            accepted:
+                "what its certificate is for: \(InitiatorAttempt.text(peer.addressBlocks ?? [])) (RFC 3779)",
+            origin: origin
         )
     }
 
@@ -92,6 +111,7 @@ enum ChildNegotiation {
         connection: ConnectionPolicy,
         tunnels: [TunnelPolicy],
         path: SelectorEnds,
+        of peer: VerifiedPeer,
         keyExchange: KeyExchangeRule,
         spi: (ChildResource?) -> SPI
     ) -> Result<Agreement, DownCause> {
@@ -99,7 +119,11 @@ enum ChildNegotiation {
             let theirs = payloads.initiatorSelectors?.selectors,
             let ours = payloads.responderSelectors?.selectors
         else { return .failure(.protocolError("its request lacks what a CHILD_SA needs")) }
-        guard let (tunnel, local, remote) = choose(from: tunnels, ours: ours, theirs: theirs, path) else {
+        let bounded = peer.bounded(theirs)
+        guard !bounded.isEmpty || theirs.isEmpty else {
+            return .failure(outsideBlocks(theirs, peer, tunnels.first?.origin ?? connection.origin))
+        }
+        guard let (tunnel, local, remote) = choose(from: tunnels, ours: ours, theirs: bounded, path) else {
             return .failure(selectorRefusal(ours: ours, theirs: theirs, connection))
         }
         do throws(ProposalRefusal) {

@@ -115,6 +115,7 @@ extension Established {
             offers: offer.proposals,
             local: offer.localSelectors,
             remote: offer.remoteSelectors,
+            of: peer,
             keyExchange: .negotiated,
             inboundSPI: spi
         )

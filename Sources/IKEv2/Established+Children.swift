@@ -129,6 +129,7 @@ extension Established {
             connection: connection,
             tunnels: connection.tunnels.filter { !$0.isFurther },
             path: ends(common),
+            of: peer,
             keyExchange: .none
         ) { context.newInboundSPI(for: $0) }
         switch answer {

@@ -162,6 +162,7 @@ extension Established {
             connection: connection,
             tunnels: tunnels,
             path: ends(common),
+            of: peer,
             keyExchange: .negotiated
         ) { context.newInboundSPI(for: $0) }
         switch answer {

@@ -312,14 +312,20 @@ struct InitiatorAwaitingAuth {
         context.send(message, from: common.local, to: common.remote)
     }
 
+    /// True when the responder mixed our post-quantum key in: then we do.
+    private mutating func takePostquantumKey(_ payloads: [Payload]) -> Bool {
+        guard let mixed = postquantum?.keys, payloads.notification(.ppkIdentity) != nil else { return false }
+        channel.take(mixed)
+        return true
+    }
+
     private mutating func establish(
         _ peer: VerifiedPeer,
         _ payloads: [Payload],
         _ common: inout SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        let mixed = payloads.notification(.ppkIdentity) != nil ? postquantum?.keys : nil
-        if let mixed { channel.take(mixed) }
+        let isMixed = takePostquantumKey(payloads)
         var established = Established(
             connection: attempt.connection,
             peer: peer,
@@ -336,9 +342,8 @@ struct InitiatorAwaitingAuth {
         established.mobility?.announced = attempt.connection.otherAddresses(common, context)
         // The first answer to a liveness check tells how the NAT maps us now, against which later ones are held.
         if established.mobility != nil, nat.isLocalBehindNAT { established.waiting.append(.livenessCheck) }
-        established.mixesPPK = mixed != nil
-        established.noteAuthLifetime(payloads, common, context)
-        established.takeAddresses(payloads, &context)
+        established.mixesPPK = isMixed
+        established.takeGrants(payloads, common, &context)
         if let gateway = payloads.notification(.redirect).flatMap({ RedirectGateway.parse($0.data)?.gateway })
         {
             context.release(inboundSPI)
@@ -372,6 +377,7 @@ struct InitiatorAwaitingAuth {
             local: attempt.tunnel.local(at: offered.local),
             remote: attempt.tunnel.remote(at: offered.remote),
             within: attempt.tunnel.local(at: given.local),
+            of: peer,
             keyExchange: .none,
             inboundSPI: inboundSPI
         ) {

@@ -209,11 +209,8 @@ struct InitiatorAwaitingInit {
         guard suite.additionalGroups.isEmpty || payloads.notification(.intermediateExchangeSupported) != nil
         else {
             // RFC 9370 §2.2.1: there is no other way to carry them out.
-            attempt.fail(
-                .protocolError("it chose additional key exchanges without IKE_INTERMEDIATE"),
-                common,
-                &context
-            )
+            let cause = DownCause.protocolError("it chose additional key exchanges without IKE_INTERMEDIATE")
+            attempt.fail(cause, common, &context)
             return .close
         }
         guard

@@ -60,8 +60,14 @@ extension InitiatorAttempt {
 }
 
 extension Established {
+    /// Takes what an IKE_AUTH response grants: time, and addresses.
+    mutating func takeGrants(_ payloads: [Payload], _ common: SACommon, _ context: inout EngineContext) {
+        noteAuthLifetime(payloads, common, context)
+        takeAddresses(payloads, &context)
+    }
+
     /// Takes what an IKE_AUTH response gives, and remembers it for the next IKE_SA.
-    mutating func takeAddresses(_ payloads: [Payload], _ context: inout EngineContext) {
+    private mutating func takeAddresses(_ payloads: [Payload], _ context: inout EngineContext) {
         let wishes = connection.requestedAddresses
         guard !wishes.isEmpty else { return }
         virtual = VirtualAddresses(payloads, requested: wishes, present: context.localAddresses)

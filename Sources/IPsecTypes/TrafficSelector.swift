@@ -72,7 +72,10 @@ public struct TrafficSelector: Hashable, Sendable, CustomStringConvertible {
     public var prefixes: [IPPrefix] { IPPrefix.covering(first, last) }
 
     /// strongSwan's text: `10.1.0.0/16`, `10.1.0.1..10.1.0.9[tcp/22]`.
-    public var description: String {
+    public var description: String { text { _, _ in nil } }
+
+    /// The same with the names of ports, which `service` knows by port and protocol.
+    public func text(service: (UInt16, UInt8) -> String?) -> String {
         let blocks = prefixes
         let range = blocks.count == 1 ? blocks[0].description : "\(first)..\(last)"
         guard ipProtocol != 0 || ports != 0...65535 || isOpaque else { return range }
@@ -81,7 +84,7 @@ public struct TrafficSelector: Hashable, Sendable, CustomStringConvertible {
         if isOpaque {
             text += "/OPAQUE"
         } else if ports.count == 1 {
-            text += "/\(ports.lowerBound)"
+            text += "/\(service(ports.lowerBound, ipProtocol) ?? "\(ports.lowerBound)")"
         } else if ports != 0...65535 {
             text += "/\(ports.lowerBound)-\(ports.upperBound)"
         }

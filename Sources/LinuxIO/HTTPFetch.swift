@@ -20,6 +20,7 @@ public enum HTTPFetch {
         at uri: String,
         posting post: (octets: [UInt8], type: String)? = nil,
         timeout: Duration,
+        mark: UInt32 = 0,
         limit: Int
     ) throws(Failure) -> [UInt8] {
         guard isUsable else { throw Failure(description: "libcurl is not usable") }
@@ -39,6 +40,7 @@ public enum HTTPFetch {
                 post.octets.count,
                 post.type,
                 Int(milliseconds),
+                mark,
                 limit,
                 &body,
                 &count,
@@ -52,6 +54,7 @@ public enum HTTPFetch {
                 0,
                 nil,
                 Int(milliseconds),
+                mark,
                 limit,
                 &body,
                 &count,

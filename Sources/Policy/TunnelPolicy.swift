@@ -25,6 +25,10 @@ public struct TunnelPolicy: Sendable {
     public var rekeyVolume: SAVolume
     /// Hard limits by volume.
     public var limit: SAVolume
+    /// Silence in both directions after which a CHILD_SA is deleted; nil is never.
+    public var inactivity: Duration?
+    /// Updown scripts are to let this machine itself be reached through the tunnel.
+    public var grantsHostAccess = false
     /// The program to run when it goes up and down; nil is none.
     public var updown: String?
     /// Its precedence among tunnels whose selectors overlap, the lowest first; nil leaves that to the selectors.
@@ -136,7 +140,8 @@ extension TunnelPolicy {
             && remoteSelectors == other.remoteSelectors && proposals == other.proposals
             && persistence == other.persistence && updown == other.updown && priority == other.priority
             && replayWindow == other.replayWindow && padding == other.padding && copying == other.copying
-            && limit == other.limit
+            && limit == other.limit && inactivity == other.inactivity
+            && grantsHostAccess == other.grantsHostAccess
             && lifetime == other.lifetime && rekeyVolume == other.rekeyVolume
     }
 }

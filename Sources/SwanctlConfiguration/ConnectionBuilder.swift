@@ -160,6 +160,8 @@ struct ConnectionBuilder {
             priority: child.priority.flatMap { $0 == 0 ? nil : Int($0) },
             origin: Self.origin
         )
+        tunnel.inactivity = child.inactivity.flatMap { Lifetimes.duration($0) }
+        tunnel.grantsHostAccess = child.hostaccess ?? false
         tunnel.padding = child.tfcPadding?.padding ?? .none
         tunnel.copying = HeaderCopying(
             dscp: child.copyDSCP ?? .out,

@@ -103,13 +103,11 @@ struct UnsupportedSettings {
         if let window = child.replayWindow, !ConnectionBuilder.replayWindows.contains(window) {
             add("\(path).replay_window", "\(window)")
         }
-        if let seconds = child.inactivity, seconds != 0 { add("\(path).inactivity", "\(seconds)s") }
     }
 
     private mutating func addPolicies(_ child: ChildOptions, _ path: String) {
         if child.policies == false { add("\(path).policies", "no") }
         if let number = child.reqid, number != 0 { add("\(path).reqid", "\(number)") }
-        if child.hostaccess == true { add("\(path).hostaccess", "yes") }
         if let interface = child.interface, !interface.isEmpty { add("\(path).interface", interface) }
         add("\(path).label", child.label)
         if let mode = child.labelMode, mode == "selinux" { add("\(path).label_mode", mode) }

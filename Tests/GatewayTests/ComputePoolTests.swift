@@ -26,7 +26,7 @@ import Testing
         return ComputePool(
             width: width,
             cache: cache,
-            fetcher: RevocationFetcher(cache: cache, logger: Logger(label: "test"))
+            fetcher: RevocationFetcher(cache: cache, mark: 0, logger: Logger(label: "test"))
         ) { result in answers.results.withLock { $0.append(result) } }
     }
 

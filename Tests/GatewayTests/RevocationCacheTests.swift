@@ -46,7 +46,7 @@ import Testing
     /// What waits for one inquiry goes on when it failed; nothing leaves this machine: the port is closed.
     @Test func everyWaiterGoesOn() async throws {
         let cache = RevocationCache { 1_800_000_000 }
-        let fetcher = RevocationFetcher(cache: cache, logger: Logger(label: "test"))
+        let fetcher = RevocationFetcher(cache: cache, mark: 0, logger: Logger(label: "test"))
         let inquiry = RevocationInquiry(uri: "http://127.0.0.1:9/list", subject: .list)
         let other = RevocationInquiry(uri: "ftp://127.0.0.1/list", subject: .list)
         let done = Mutex(0)
