@@ -168,13 +168,17 @@ import Testing
     @Test func certificatesThatOthersChokedOnAreReadQuickly() {
         var slowest = Duration.zero
         var run = 0
-        for name in ["strongswan_fuzz_certs", "strongswan_fuzz_certs_crash", "strongswan_fuzz_crls"] {
+        for name in [
+            "strongswan_fuzz_certs", "strongswan_fuzz_certs_crash", "strongswan_fuzz_crls",
+            "strongswan_fuzz_ocsp_rsp", "strongswan_fuzz_ocsp_rsp_crash", "strongswan_fuzz_ocsp_req",
+        ] {
             for vector in Vectors.load("x509/\(name)")["cases"].elements {
                 let octets = vector["hex"].octets
                 let time = ContinuousClock().measure {
                     _ = try? CertificateInfo(parsing: octets)
                     _ = try? RevocationListInfo(parsing: octets)
                     _ = try? PublicKeyInfo(parsing: octets)
+                    _ = OCSPResponse.nextUpdate(octets)
                 }
                 slowest = max(slowest, time)
                 run += 1

@@ -47,6 +47,54 @@ import Testing
         return pair
     }
 
+    /// RFC 3779: whoever's certificate names addresses stands for these alone.
+    @Test func addressBlocksBoundWhatAPeerStandsFor() throws {
+        func holder(_ name: String, _ blocks: String?) throws -> CredentialStore.Own {
+            let key = try PrivateKeyInfo.generate(.p256)
+            var content = CertificateContent(
+                subject: [("O", "Test"), ("CN", name)],
+                alternativeNames: [.dns(name)],
+                notBefore: CertificateAuthority.now - 1000,
+                notAfter: CertificateAuthority.now + 1000
+            )
+            if let blocks { content.extensions = [("sbgp-ipAddrBlock", "critical," + blocks)] }
+            let certificate = try blockKey.issue(content, for: try key.publicKey(), issuer: blockRoot)
+            return CredentialStore.Own(certificate: certificate, key: key)
+        }
+        let blockKey = try PrivateKeyInfo.generate(.p256)
+        var rootContent = CertificateContent(
+            subject: [("O", "Test"), ("CN", "block root")],
+            authority: .unlimited,
+            notBefore: CertificateAuthority.now - 1000,
+            notAfter: CertificateAuthority.now + 1000
+        )
+        rootContent.extensions = [("sbgp-ipAddrBlock", "critical,IPv4:10.0.0.0/8,IPv6:fec0::/10")]
+        let blockRoot = try blockKey.issue(rootContent, for: try blockKey.publicKey(), issuer: nil)
+        func both(_ theirs: String?) throws -> EnginePair {
+            let a = PolicyFixture(.initiator).policy.signing(
+                try holder("a.test", "IPv4:10.1.0.0/16"),
+                trusting: [blockRoot]
+            )
+            let b = PolicyFixture(.responder).policy.signing(
+                try holder("b.test", theirs),
+                trusting: [blockRoot]
+            )
+            return run(a, [b])
+        }
+        // Half of what the tunnel is for.
+        let narrowed = try both("IPv4:10.2.0.0/17")
+        #expect(narrowed[.initiator].established.count == 1)
+        let remote = narrowed[.initiator].installations.first?.description.remoteSelectors
+        #expect(remote?.map { $0.description } == ["10.2.0.0/17"])
+        // Nothing of it: the IKE_SA stands and carries nothing.
+        let none = try both("IPv4:10.3.0.0/16")
+        #expect(none[.initiator].installations.isEmpty)
+        #expect(none[.initiator].childFailures.contains { "\($0)".contains("RFC 3779") })
+        // More than its issuer has: not believed at all.
+        let outside = try both("IPv4:192.0.2.0/24")
+        #expect(outside[.initiator].established.isEmpty)
+    }
+
     private func texts(_ causes: [DownCause]) -> String { causes.map { "\($0)" }.joined(separator: "\n") }
 
     @Test(arguments: kinds)
