@@ -250,3 +250,27 @@ def commands(lab):
     expect(not missing, f"events that nobody heard: {sorted(missing)}")
     note(f"{len(answered)} commands, {len(names)} events")
     expect(a.alive(), f"the daemon ended: {last_line(a.log())}")
+
+
+@case("explain-pfs", 60, own=True)
+def explain_pfs(lab):
+    """PFS groups that differ, which nothing negotiates until the first rekey: its failure names the line that mends it."""
+    scene = Scene(lab, esp_a="aes256gcm16-modp2048", esp_b="aes256gcm16-ecp384").run()
+    a = scene.a
+    scene.connect("initiator").expect_pings(2)
+    a.cli("rekey", "branch", "branch")
+    line = wait_until(lambda: next((x for x in a.log().splitlines() if "PFS differs" in x), None), 5, 0.2)
+    expect(line and "MODP_2048" in line, f"no word of PFS: {a.tail()}")
+    numbers = [int(n) for n in re.findall(r"gateway\.yaml:(\d+)", line)]
+    shown = a.config.read_text().splitlines()
+    expect(any("esp-proposals:" in shown[n - 1] for n in numbers), f"no line of esp-proposals in {line!r}")
+    told = json.loads(a.cli("explain", "branch", "--json").stdout)["conversations"]
+    expect(any("PFS differs" in json.dumps(c) for c in told), f"explain does not tell: {json.dumps(told)[-600:]}")
+    a.specs = [a.specs[0].but(esp="aes256gcm16-ecp384")]
+    a.write()
+    a.reload()
+    time.sleep(0.3)
+    scene.connect("initiator")
+    a.cli("rekey", "branch", "branch")
+    expect(wait_until(lambda: "rekeyed" in a.log(), 5, 0.2), f"mended, the rekey still fails: {a.tail()}")
+    scene.expect_pings(2)
