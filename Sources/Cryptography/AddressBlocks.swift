@@ -16,7 +16,7 @@ enum AddressBlocks {
     /// Those of a verified chain's first certificate; nil when it has no such extension, and so no such bound.
     ///
     /// A family that it inherits (§2.2.3.5) is looked for further up.
-    static func blocks(of chain: [[UInt8]]) throws(CryptoError) -> [AddressBlock]? {
+    static func blocks(of chain: [Certificate]) throws(CryptoError) -> [AddressBlock]? {
         guard let leaf = chain.first else { return nil }
         var inherited = Set<UInt32>()
         guard var result = try read(leaf, only: nil, &inherited) else { return nil }
@@ -29,11 +29,10 @@ enum AddressBlocks {
     }
 
     private static func read(
-        _ encoded: [UInt8],
+        _ certificate: Certificate,
         only wanted: Set<UInt32>?,
         _ inherited: inout Set<UInt32>
     ) throws(CryptoError) -> [AddressBlock]? {
-        let certificate = try Certificate(der: encoded)
         let value = unsafe X509_get_ext_d2i(certificate.pointer, NID_sbgp_ipAddrBlock, nil, nil)
         guard let value = unsafe value else { return nil }
         let families = OpaquePointer(value)

@@ -70,6 +70,8 @@ public struct VerifiedCertificate: Sendable {
     public let chain: [[UInt8]]
     /// The addresses that it lets its owner stand for (RFC 3779); nil for all.
     public let addressBlocks: [AddressBlock]?
+    /// The chain as OpenSSL has it.
+    let certificates: [Certificate]
 
     /// Certificates that are looked at between a peer's own and an anchor.
     public static let longestChain = 8
@@ -107,7 +109,7 @@ public struct VerifiedCertificate: Sendable {
             for octets in peer.dropFirst() {
                 if let one = try? Certificate(der: octets) { others.append(one) }
             }
-            for info in trust.intermediates { others.append(try Certificate(der: info.encoded)) }
+            others += trust.intermediates.map { $0.parsed }
             let store = try CertificateStore()
             try store.prepare(trust, seconds)
             switch try store.run(leaf, others) {
@@ -119,8 +121,9 @@ public struct VerifiedCertificate: Sendable {
                         subjectName: try leaf.subjectName(),
                         subject: subject,
                         alternativeNames: leaf.alternativeNames(),
-                        chain: chain,
-                        addressBlocks: try AddressBlocks.blocks(of: chain)
+                        chain: try chain.map { (one) throws(CryptoError) in try one.encoded() },
+                        addressBlocks: try AddressBlocks.blocks(of: chain),
+                        certificates: chain
                     )
                 )
             }

@@ -26,6 +26,8 @@ public struct CertificateInfo: Hashable, Sendable {
     public let issuerName: [UInt8]
     /// The names of its subjectAltName that identities can be compared with.
     public let alternativeNames: [AlternativeName]
+    /// The same as OpenSSL has it: to parse a certificate takes longer than to verify it.
+    let parsed: Certificate
 
     /// True for a root, and for a certificate that nobody else vouches for.
     public var isSelfIssued: Bool { subjectName == issuerName }
@@ -47,6 +49,7 @@ public struct CertificateInfo: Hashable, Sendable {
             throw .unsupported("X.509 certificate")
         }
         let owner = unsafe Certificate(owning: certificate)
+        self.parsed = owner
         defer { withExtendedLifetime(owner) {} }
         encoded = try unsafe EncodedObject.encode("i2d_X509") { unsafe i2d_X509(certificate, $0) }
         try EncodedObject.checkWhole(octets, encoded)
@@ -70,6 +73,16 @@ public struct CertificateInfo: Hashable, Sendable {
         issuerName = try unsafe EncodedObject.encode("i2d_X509_NAME") { unsafe i2d_X509_NAME(issuer, $0) }
         alternativeNames = owner.alternativeNames()
     }
+}
+
+extension CertificateInfo {
+    /// Equal encodings are equal certificates.
+    public static func == (left: CertificateInfo, right: CertificateInfo) -> Bool {
+        left.encoded == right.encoded
+    }
+
+    /// Hashes the encoding.
+    public func hash(into hasher: inout Hasher) { hasher.combine(encoded) }
 }
 
 /// What lists tell of a certificate revocation list; nothing here says that it can be trusted.

@@ -20,8 +20,7 @@ struct CertificateStore: ~Copyable {
         asksLists: Bool = false
     ) throws(CryptoError) {
         for info in trust.anchors {
-            let anchor = try Certificate(der: info.encoded)
-            try check(unsafe X509_STORE_add_cert(pointer, anchor.pointer), "X509_STORE_add_cert")
+            try check(unsafe X509_STORE_add_cert(pointer, info.parsed.pointer), "X509_STORE_add_cert")
         }
         for info in trust.revocations {
             let list = unsafe EncodedObject.decode(info.encoded) { unsafe d2i_X509_CRL(nil, $0, $1) }
@@ -48,7 +47,7 @@ struct CertificateStore: ~Copyable {
     func run(
         _ leaf: Certificate,
         _ others: [Certificate]
-    ) throws(CryptoError) -> Result<[[UInt8]], CertificateRefusal> {
+    ) throws(CryptoError) -> Result<[Certificate], CertificateRefusal> {
         guard let context = unsafe X509_STORE_CTX_new(), let untrusted = unsafe OPENSSL_sk_new_null() else {
             throw .exhausted
         }
@@ -84,14 +83,14 @@ struct CertificateStore: ~Copyable {
         )
     }
 
-    @unsafe private static func chain(_ context: OpaquePointer) throws(CryptoError) -> [[UInt8]] {
+    @unsafe private static func chain(_ context: OpaquePointer) throws(CryptoError) -> [Certificate] {
         guard let chain = unsafe X509_STORE_CTX_get0_chain(context) else { return [] }
-        var result = [[UInt8]]()
+        var result = [Certificate]()
         let count = unsafe OPENSSL_sk_num(chain)
         for index in 0..<max(0, count) {
             guard let entry = unsafe OPENSSL_sk_value(chain, index) else { continue }
-            let certificate = OpaquePointer(entry)
-            result.append(try unsafe EncodedObject.encode("i2d_X509") { unsafe i2d_X509(certificate, $0) })
+            guard unsafe X509_up_ref(OpaquePointer(entry)) == 1 else { throw .exhausted }
+            result.append(unsafe Certificate(owning: OpaquePointer(entry)))
         }
         return result
     }

@@ -83,7 +83,6 @@ extension VerifiedCertificate {
         at seconds: Int64
     ) -> RevocationVerdict {
         do throws(CryptoError) {
-            let certificates = try chain.map { (der) throws(CryptoError) in try Certificate(der: der) }
             var missing = [RevocationInquiry]()
             for (depth, certificate) in certificates.dropLast().enumerated() {
                 var trial = RevocationTrial(
@@ -176,9 +175,7 @@ struct RevocationTrial {
         let uris = Self.usable(try sources.responderURIs + certificate.responderURIs)
         guard !uris.isEmpty else { return .nothing }
         let question = try OCSPQuestion(about: certificate, issuer: issuer)
-        let signers = try trust.responderSigners.map { (info) throws(CryptoError) in
-            try Certificate(der: info.encoded)
-        }
+        let signers = trust.responderSigners.map { $0.parsed }
         let store = try CertificateStore()
         try store.prepare(trust, seconds)
         for uri in uris {

@@ -25,14 +25,29 @@ struct Contacts {
         let stays: Bool
     }
 
+    /// Whom a connection is with: thousands of peers may share one.
+    private struct Peer: Hashable {
+        let connection: String
+        let identity: Identity
+    }
+
     private var contacts: [IKESPI: Contact] = [:]
     private var members: [Pair: Set<IKESPI>] = [:]
+    private var peers: [Peer: Set<IKESPI>] = [:]
 
     /// The IKE_SA of `spi` is this now; nil when it is none, or ends.
     mutating func set(_ contact: Contact?, for spi: IKESPI) {
         let old = contacts[spi]
         guard old != contact else { return }
         contacts[spi] = contact
+        let (former, new) = (old.map { Self.peer($0) }, contact.map { Self.peer($0) })
+        if former != new {
+            if let former {
+                peers[former]?.remove(spi)
+                if peers[former]?.isEmpty ?? false { peers[former] = nil }
+            }
+            if let new { peers[new, default: []].insert(spi) }
+        }
         guard old?.pair != contact?.pair else { return }
         if let pair = old?.pair {
             members[pair]?.remove(spi)
@@ -41,7 +56,16 @@ struct Contacts {
         if let pair = contact?.pair { members[pair, default: []].insert(spi) }
     }
 
+    private static func peer(_ contact: Contact) -> Peer {
+        Peer(connection: contact.connection, identity: contact.pair.remote)
+    }
+
     subscript(spi: IKESPI) -> Contact? { contacts[spi] }
+
+    /// The IKE_SAs of a connection with one peer, whoever we are in them, in a fixed order.
+    func with(_ identity: Identity, of connection: String) -> [IKESPI] {
+        (peers[Peer(connection: connection, identity: identity.normalized)] ?? []).sorted()
+    }
 
     /// True while there is an IKE_SA between these that is to stay.
     func has(_ pair: Pair) -> Bool { members[pair]?.contains { contacts[$0]?.stays ?? false } ?? false }

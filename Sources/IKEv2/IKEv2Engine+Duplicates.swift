@@ -28,8 +28,9 @@ extension IKEv2Engine {
 
     mutating func findDuplicates(of sa: IKESA) {
         guard case .established(let new) = sa.state, !new.awaitsHandover, new.closing == nil else { return }
-        for other in sas.of(connection: new.connection.name)
-        where other.common.localSPI != sa.common.localSPI {
+        for spi in context.contacts.with(new.peer.identity, of: new.connection.name)
+        where spi != sa.common.localSPI {
+            guard let other = sas[spi] else { continue }
             guard Self.isSamePeer(sa, other), case .established(let old) = other.state else { continue }
             guard !mayHaveSeveral(sa, other) else { continue }
             let isSimultaneous =
