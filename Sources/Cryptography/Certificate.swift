@@ -41,8 +41,15 @@ final class Certificate: @unchecked Sendable {
     /// Its SubjectPublicKeyInfo.
     func publicKey() throws(CryptoError) -> PublicKeyInfo {
         guard let key = unsafe X509_get0_pubkey(pointer) else { throw .unsupported("key of the certificate") }
-        let octets = try unsafe EncodedObject.encode("i2d_PUBKEY") { unsafe i2d_PUBKEY(key, $0) }
-        return try PublicKeyInfo(parsing: octets)
+        guard unsafe EVP_PKEY_up_ref(key) == 1 else { throw .exhausted }
+        let shared = unsafe SharedPublicKey(PublicOrPrivateKey(owning: key))
+        // The octets of the certificate itself: to encode the key anew takes as long as to parse it.
+        let info = unsafe X509_get_X509_PUBKEY(pointer)
+        return try PublicKeyInfo(
+            shared,
+            encoded: unsafe EncodedObject.encode("i2d_X509_PUBKEY") { unsafe i2d_X509_PUBKEY(info, $0) },
+            keyID: Digest.sha1([unsafe CertificateText.octets(X509_get0_pubkey_bitstr(pointer))])
+        )
     }
 
     /// Names of its subjectAltName (RFC 5280 §4.2.1.6), those that identities can be compared with.

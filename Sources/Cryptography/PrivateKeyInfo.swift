@@ -45,6 +45,8 @@ public struct PublicKeyInfo: Hashable, Sendable {
     public let keyID: [UInt8]
     /// The SubjectPublicKeyInfo (RFC 5280 §4.1) as DER.
     public let encoded: [UInt8]
+    /// The same as OpenSSL has it: to parse a key takes longer than to check a signature with it.
+    let parsed: SharedPublicKey
 
     /// SHA-1 of the SubjectPublicKeyInfo: the identity of who has no other.
     public var infoHash: [UInt8] { (try? Digest.sha1([encoded])) ?? [] }
@@ -53,12 +55,40 @@ public struct PublicKeyInfo: Hashable, Sendable {
     /// - Throws: `CryptoError.unsupported` for what is no public key of these kinds.
     public init(parsing octets: [UInt8]) throws(CryptoError) {
         guard octets.count <= EncodedObject.longest else { throw .invalidLength }
-        let key = try PublicOrPrivateKey(octets, isPrivate: false)
-        algorithm = try key.algorithm()
-        bits = unsafe Int(EVP_PKEY_get_bits(key.pointer))
-        keyID = try key.keyID()
-        encoded = try unsafe EncodedObject.encode("i2d_PUBKEY") { unsafe i2d_PUBKEY(key.pointer, $0) }
+        let shared = SharedPublicKey(try PublicOrPrivateKey(octets, isPrivate: false))
+        try self.init(
+            shared,
+            encoded: unsafe EncodedObject.encode("i2d_PUBKEY") { unsafe i2d_PUBKEY(shared.key.pointer, $0) },
+            keyID: shared.key.keyID()
+        )
     }
+
+    /// Describes a key that is parsed.
+    init(_ shared: SharedPublicKey, encoded: [UInt8], keyID: [UInt8]) throws(CryptoError) {
+        algorithm = try shared.key.algorithm()
+        bits = unsafe Int(EVP_PKEY_get_bits(shared.key.pointer))
+        self.keyID = keyID
+        self.encoded = encoded
+        parsed = shared
+    }
+
+    /// Equal encodings are equal keys.
+    public static func == (left: PublicKeyInfo, right: PublicKeyInfo) -> Bool {
+        left.encoded == right.encoded
+    }
+
+    /// Hashes the encoding.
+    public func hash(into hasher: inout Hasher) { hasher.combine(encoded) }
+}
+
+/// A public key that several threads check signatures with.
+///
+/// Safe to share: OpenSSL does not change a key that is only used.
+@safe
+final class SharedPublicKey: @unchecked Sendable {
+    let key: PublicOrPrivateKey
+
+    init(_ key: consuming PublicOrPrivateKey) { self.key = key }
 }
 
 /// A key that OpenSSL parsed.

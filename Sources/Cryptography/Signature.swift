@@ -5,9 +5,7 @@ extension PublicKeyInfo {
     ///
     /// For another kind of key, and for what is no signature at all, it is false.
     public func isValid(_ signature: [UInt8], over message: [UInt8], by scheme: SignatureScheme) -> Bool {
-        guard scheme.algorithm == algorithm, let key = try? PublicOrPrivateKey(encoded, isPrivate: false),
-            let context = unsafe EVP_MD_CTX_new()
-        else { return false }
+        guard scheme.algorithm == algorithm, let context = unsafe EVP_MD_CTX_new() else { return false }
         defer {
             unsafe EVP_MD_CTX_free(context)
             ERR_clear_error()
@@ -18,7 +16,7 @@ extension PublicKeyInfo {
             &parameters,
             scheme.hash?.function.fetched.pointer,
             nil,
-            key.pointer
+            parsed.key.pointer
         )
         guard begun == 1, unsafe scheme.apply(to: parameters) else { return false }
         return unsafe EVP_DigestVerify(context, signature, signature.count, message, message.count) == 1
