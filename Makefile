@@ -99,6 +99,7 @@ bench: product
 	@cat Benchmarks/results/micro.md
 	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Benchmarks/run.py $(BENCH)
 	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Benchmarks/tunnels.py
+	@CAUSEWAY_BIN=$(CURDIR)/.build-product/release $(PYTHON) Benchmarks/handshakes.py
 
 # Nothing is started or enabled; an existing configuration stays as it is.
 install: product
