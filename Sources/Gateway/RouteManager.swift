@@ -63,9 +63,9 @@ final class RouteManager {
             netlink: netlink
         )
         try netlink.setLink(link.index, up: true, mtu: description.tunMTU, txQueueLength: 2000)
-        // What a run before this one was given is nobody's now.
+        // What a run before this one was given is nobody's now; what somebody else put there stays.
         for address in try netlink.addresses()
-        where address.linkIndex == link.index && address.prefixLength == address.address.bitWidth
+        where address.linkIndex == link.index && address.origin == InterfaceAddress.ownOrigin
             && virtual[address.address] == nil
         {
             try netlink.deleteAddress(address)
@@ -147,7 +147,8 @@ final class RouteManager {
             let entry = InterfaceAddress(
                 linkIndex: link.index,
                 address: address,
-                prefixLength: address.bitWidth
+                prefixLength: address.bitWidth,
+                origin: InterfaceAddress.ownOrigin
             )
             try netlink.addAddress(entry, prefixRoute: false)
             added.append(address)

@@ -10,12 +10,18 @@ public struct InterfaceAddress: Hashable, Sendable {
     public var address: IPAddress
     /// Fixed bits of the network it lies in.
     public var prefixLength: Int
+    /// Who made it (IFA_PROTO, Linux 5.18); 0 where nobody says.
+    public var origin: UInt8 = 0
+
+    /// The origin of addresses that we make.
+    public static let ownOrigin: UInt8 = 0xca
 
     /// `address`/`prefixLength` on interface `linkIndex`.
-    public init(linkIndex: Int32, address: IPAddress, prefixLength: Int) {
+    public init(linkIndex: Int32, address: IPAddress, prefixLength: Int, origin: UInt8 = 0) {
         self.linkIndex = linkIndex
         self.address = address
         self.prefixLength = prefixLength
+        self.origin = origin
     }
 
     /// The network that the address lies in.
@@ -38,6 +44,7 @@ public struct InterfaceAddress: Hashable, Sendable {
             throw WireError(.invalidValue("prefix length"), at: 1)
         }
         self.address = address
+        origin = attributes[AddressAttribute.origin]?.first ?? 0
     }
 }
 
@@ -46,6 +53,7 @@ private enum AddressAttribute {
     static let address: UInt16 = 1
     static let local: UInt16 = 2
     static let flags: UInt16 = 8
+    static let origin: UInt16 = 11
 
     static let noDuplicateDetection: UInt32 = 0x02
     static let noPrefixRoute: UInt32 = 0x200
@@ -101,6 +109,7 @@ extension Netlink {
         writer.host32(address.linkIndex)
         writer.attribute(AddressAttribute.local, address.address.octets)
         writer.attribute(AddressAttribute.address, address.address.octets)
+        if address.origin != 0 { writer.attribute(AddressAttribute.origin, [address.origin]) }
         if flags != 0 { writer.attribute(AddressAttribute.flags, host32: flags) }
         return writer.bytes
     }
