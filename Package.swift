@@ -48,8 +48,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
-        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
-        .target(name: "CFetch", dependencies: ["CCurl"]),
+        .target(name: "CFetch"),
         .target(name: "CLinux"),
         .target(name: "CIPsecMB"),
         .target(name: "CChecksum"),

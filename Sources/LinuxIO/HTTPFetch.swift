@@ -2,7 +2,7 @@ import CFetch
 
 /// Fetches by HTTP what is signed by somebody else: revocation lists, OCSP answers, certificates.
 ///
-/// By libcurl: redirects are followed three times and to http only, neither proxy nor netrc of the environment is used.
+/// By libcurl, loaded at the first use: redirects are followed three times and to http only, neither proxy nor netrc of the environment is used.
 public enum HTTPFetch {
     /// Why nothing came.
     public struct Failure: Error, Hashable, Sendable, CustomStringConvertible {
@@ -23,7 +23,7 @@ public enum HTTPFetch {
         mark: UInt32 = 0,
         limit: Int
     ) throws(Failure) -> [UInt8] {
-        guard isUsable else { throw Failure(description: "libcurl is not usable") }
+        guard isUsable else { throw Failure(description: "libcurl.so.4 is not installed") }
         guard uri.utf8.count <= 2048, !uri.utf8.contains(0) else { throw Failure(description: "no URI") }
         let milliseconds =
             timeout.components.seconds * 1000

@@ -43,7 +43,7 @@ enum ModuleTable {
     static let collections: Set<String> = ["DequeModule", "HeapModule"]
     /// Targets that consist of C only.
     static let headers: Set<String> = [
-        "COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "CCurl", "CFetch", "CLinux",
+        "COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "CFetch", "CLinux",
     ]
 
     static let modules: [ModuleRule] = [

@@ -3,7 +3,7 @@
 
 /* A bounded transfer by HTTP, with libcurl. */
 
-/* Must be called once before threads use the rest; 0 when libcurl is usable. */
+/* Loads libcurl; must be called once before threads use the rest.  0 when it is usable. */
 int cfetch_prepare(void);
 
 /* Fetches `url`, or posts `post_count` octets of `content_type` there when `post` is not NULL.
