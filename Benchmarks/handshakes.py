@@ -8,7 +8,6 @@ machine's cores, so the responder's own CPU seconds a handshake stand beside.  N
 """
 import argparse
 import os
-import re
 import statistics
 import sys
 import time
