@@ -46,7 +46,7 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
-        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
         .target(name: "CFetch"),
         .target(name: "CLinux"),
@@ -57,16 +57,20 @@ let package = Package(
         module("Cryptography", ["COpenSSL", "CSodium", "CIPsecMB", "CChecksum", "Primitives", crypto]),
         module("IPsecTypes", ["Primitives", "IPPackets", "Cryptography"]),
         module("IKEMessages", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
-        module("Policy", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
+        module("EAP", ["Primitives", "Cryptography"]),
+        module("Policy", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "EAP"]),
         module(
             "IKECore",
-            ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", heap, deque]
+            [
+                "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "EAP", "IKEMessages", "Policy", heap,
+                deque,
+            ]
         ),
         module(
             "IKEv2",
             [
-                "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", "IKECore",
-                deque,
+                "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "EAP", "IKEMessages", "Policy",
+                "IKECore", deque,
             ]
         ),
         module("ESP", ["Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),
@@ -75,17 +79,17 @@ let package = Package(
         module("Vici", ["Primitives"], exclude: ["README.md"]),
         module(
             "GatewayConfiguration",
-            ["Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography", yams]
+            ["Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography", "EAP", yams]
         ),
         module(
             "SwanctlConfiguration",
-            ["Vici", "Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography"]
+            ["Vici", "Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography", "EAP"]
         ),
         module(
             "Gateway",
             [
-                "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", "IKECore",
-                "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici", "GatewayConfiguration",
+                "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "EAP", "IKEMessages", "Policy",
+                "IKECore", "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici", "GatewayConfiguration",
                 "SwanctlConfiguration", logging, deque, heap,
             ]
         ),
@@ -101,7 +105,7 @@ let package = Package(
 
         .target(
             name: "TestSupport",
-            dependencies: ["Primitives"],
+            dependencies: ["Primitives", "Cryptography", "EAP"],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),
@@ -111,10 +115,14 @@ let package = Package(
         tests("Cryptography", ["Primitives", "CChecksum"]),
         tests("IPsecTypes", ["Primitives", "IPPackets", "Cryptography"]),
         tests("IKEMessages", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
+        tests("EAP", ["Primitives", "Cryptography"]),
         tests("Policy", ["Primitives", "IPPackets", "Cryptography", "IPsecTypes"]),
         tests(
             "IKEv2",
-            ["Primitives", "IPPackets", "Cryptography", "IPsecTypes", "IKEMessages", "Policy", "IKECore"]
+            [
+                "Primitives", "IPPackets", "Cryptography", "IPsecTypes", "EAP", "IKEMessages", "Policy",
+                "IKECore",
+            ]
         ),
         tests("ESP", ["Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),
         tests(

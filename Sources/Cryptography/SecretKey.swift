@@ -85,6 +85,11 @@ public final class SecretKey: Sendable, Equatable, CustomStringConvertible, Cust
     /// The length; never an octet.
     public var debugDescription: String { description }
 
+    /// The octets, out of the arena: for a protocol that hands the secret itself over (EAP-GTC), in a message that is sealed.
+    public func disclosed() -> [UInt8] {
+        unsafe withOctets { octets in unsafe Array(octets) }
+    }
+
     /// The octets, out of the arena: for vectors and golden tests only.
     public func exposedForTesting() -> [UInt8] {
         unsafe withOctets { octets in unsafe Array(octets) }

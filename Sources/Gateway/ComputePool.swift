@@ -56,7 +56,9 @@ final class ComputePool: Sendable {
     var load: (running: Int, waiting: Int) { state.withLock { ($0.active, $0.waiting.count) } }
 
     /// Takes a job; when too many wait it is answered with a failure at once, which ends the handshake behind it.
-    func submit(_ job: ComputeJob) { submit(Waiting(job: job, inquiries: 0, since: MonotonicClock.now())) }
+    func submit(_ job: ComputeJob) {
+        submit(Waiting(job: job.again(), inquiries: 0, since: MonotonicClock.now()))
+    }
 
     private func submit(_ waiting: Waiting) {
         let accepted = state.withLock { state in
@@ -95,7 +97,7 @@ final class ComputePool: Sendable {
             if let inquiries = result.inquiries {
                 // Whoever is slow to answer holds nobody else up: the job waits outside of the pool.
                 fetcher.fetch(inquiries) { [self] in
-                    submit(Waiting(job: job, inquiries: waiting.inquiries + 1, since: waiting.since))
+                    submit(Waiting(job: job.again(), inquiries: waiting.inquiries + 1, since: waiting.since))
                 }
             } else {
                 answer(result)

@@ -1,4 +1,5 @@
 import Dispatch
+import EAP
 import ESP
 import GatewayConfiguration
 import IKECore
@@ -424,6 +425,10 @@ extension DownCause {
         case .noProposalChosen: "no-proposal-chosen"
         case .tsUnacceptable: "ts-unacceptable"
         case .authenticationFailed: "authentication-failed"
+        case .eap(.refused, _): "eap-refused"
+        case .eap(.method, _): "eap-method"
+        case .eap(.server, _): "eap-server"
+        case .eap(.malformed, _), .eap(.early, _), .eap(.ours, _): "eap-protocol"
         case .noConnection: "no-connection"
         case .protocolError: "protocol-error"
         case .noVirtualAddress: "no-virtual-address"

@@ -109,7 +109,8 @@ enum PreflightText {
         case .peerRefused(.temporaryFailure, _): false
         case .peerRefused, .noProposalChosen, .tsUnacceptable, .protocolError: true
         case .localRequest, .shutdown, .policyChanged, .peerDeleted, .replacedByInitialContact, .noAnswer,
-            .authenticationFailed, .noConnection, .halfOpenExpired, .lastChildGone, .lifetimeOver, .duplicate,
+            .authenticationFailed, .eap, .noConnection, .halfOpenExpired, .lastChildGone, .lifetimeOver,
+            .duplicate,
             .exhausted, .localAddressGone, .noVirtualAddress, .postquantumKey, .inactive, .cryptography:
             false
         }

@@ -71,7 +71,7 @@ extension DownCause {
         case .policyChanged, .duplicate, .lastChildGone: .changed
         case .lifetimeOver, .exhausted: .expired
         case .peerDeleted, .replacedByInitialContact, .peerRefused, .noProposalChosen, .tsUnacceptable,
-            .authenticationFailed, .noConnection, .noVirtualAddress, .postquantumKey:
+            .authenticationFailed, .eap, .noConnection, .noVirtualAddress, .postquantumKey:
             .closed
         case .noAnswer, .localAddressGone, .halfOpenExpired, .protocolError, .cryptography: .dead
         }

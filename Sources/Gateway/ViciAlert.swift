@@ -1,3 +1,4 @@
+import EAP
 import IKECore
 import IKEMessages
 import IPPackets
@@ -64,7 +65,8 @@ struct ViciAlert {
             request == "IKE_SA_INIT" ? "peer-init-unreachable" : "retransmit-send-timeout"
         case .noProposalChosen: isIKE ? "proposal-mismatch-ike" : "proposal-mismatch-child"
         case .tsUnacceptable: "ts-mismatch"
-        case .authenticationFailed: "peer-auth-failed"
+        case .authenticationFailed, .eap(.server, _): "peer-auth-failed"
+        case .eap: "local-auth-failed"
         case .noConnection: isInitiator ? "peer-addr-failed" : nil
         case .protocolError: "parse-error-body"
         case .noVirtualAddress: "vip-failure"

@@ -106,8 +106,15 @@ struct ConnectionReader {
             origin: context.origin(reader.position),
             keyOrigins: keyOrigins(site, policy)
         )
-        connection.localAuthentication = credentials.local
-        connection.remoteAuthentication = credentials.remote
+        connection.localAuthentication = credentials.local.first ?? LocalAuthentication()
+        connection.remoteAuthentication = credentials.remote.first ?? .sharedKey
+        connection.laterLocalRounds = credentials.local.dropFirst().map {
+            LocalRound(identity: connection.localIdentity, authentication: $0)
+        }
+        connection.laterRemoteRounds = credentials.remote.dropFirst().map {
+            RemoteRound(identity: connection.effectiveRemoteIdentity, authentication: $0)
+        }
+        connection.eapSecrets = credentials.eapSecrets
         connection.credentials = credentials.credentials
         connection.fragmentation = fragmentation ?? .yes
         connection.mobike = mobike ?? true

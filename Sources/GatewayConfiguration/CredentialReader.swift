@@ -4,11 +4,11 @@ import Policy
 
 /// Reads how both ends of a connection prove who they are: `psk-file`, or certificates and keys.
 struct CredentialReader {
-    static let keys = [
-        "psk-file", "certificate", "private-key", "ca", "remote-certificate", "remote-public-key", "crl",
-        "revocation", "signature",
-    ]
-    private static let remoteKeys = ["ca", "remote-certificate", "remote-public-key"]
+    static let keys =
+        [
+            "psk-file", "certificate", "private-key", "ca", "remote-certificate", "remote-public-key", "crl",
+            "revocation", "signature", "send-certificate",
+        ] + ProofRounds.keys + EAPReader.keys
     /// What a pre-shared key should have at least: 128 bits (RFC 7296 §5).
     private static let shortKey = 16
     private static let longestKey = 1024
@@ -19,83 +19,123 @@ struct CredentialReader {
     /// What was read.
     struct Proofs {
         var keyring: SharedKeyring
-        var local: LocalAuthentication
-        var remote: RemoteAuthentication
+        /// Our proofs, in order.
+        var local: [LocalAuthentication]
+        /// The peer's.
+        var remote: [RemoteAuthentication]
         var credentials: CredentialStore
+        var eapSecrets: EAPSecrets
         /// Our identity where none is configured: the subject of our certificate.
         var identity: Identity?
     }
 
-    private var signs: Bool { reader.entry("certificate") != nil || reader.entry("private-key") != nil }
-    private var checksSignatures: Bool { Self.remoteKeys.contains { reader.entry($0) != nil } }
-
     /// Nil after an error.
     func read(localIdentity: Identity?) -> Proofs? {
-        guard signs || checksSignatures else { return sharedKey().map { plain($0) } }
-        var result = plain(nil)
-        if !signs || !checksSignatures {
-            guard let key = sharedKey() else { return nil }
-            result.keyring = SharedKeyring(key)
-        } else if reader.entry("psk-file") != nil {
-            reader.error("psk-file", "is not used: both ends prove themselves by signatures")
+        guard let rounds = ProofRounds(reader), let own = EAPReader(reader, context).read() else {
             return nil
         }
-        let own = signs ? ownCredentials() : ([], [])
-        let authorities = certificates("ca")
-        let pinned = certificates("remote-certificate")
-        let keys = publicKeys()
-        let lists = revocations()
-        guard let own, let authorities, let pinned, let keys, let lists else { return nil }
+        var keyring = SharedKeyring([])
+        if rounds.uses(.psk) {
+            guard let key = sharedKey(rounds) else { return nil }
+            keyring = SharedKeyring(key)
+        }
+        guard rounds.refuseUnused(own?.options) else { return nil }
+        let certificates = rounds.hasOwnCertificate ? ownCredentials() : ([], [])
+        guard let certificates, let trust = trust(), let constraint = constraint() else { return nil }
+        var result = Proofs(
+            keyring: keyring,
+            local: [],
+            remote: [],
+            credentials: CredentialStore(
+                certificates: certificates.0 + trust.authorities + trust.pinned,
+                keys: certificates.1,
+                publicKeys: trust.keys,
+                revocations: trust.lists
+            ),
+            eapSecrets: own?.secrets ?? .none
+        )
+        if let first = certificates.0.first {
+            result.identity = checkIdentity(localIdentity, first)
+            if result.identity == nil { return nil }
+        }
+        let sending = sending()
+        for kind in rounds.local {
+            var local = LocalAuthentication(
+                certificates: certificates.0.first.map { [$0.encoded] } ?? [],
+                sending: sending
+            )
+            switch kind {
+            case .psk: local = LocalAuthentication()
+            case .certificate: (local.method, local.constraint) = (.signature, constraint)
+            case .eap: local.method = .eap(own?.options ?? EAPOptions())
+            }
+            result.local.append(local)
+        }
+        for kind in rounds.remote { result.remote.append(remote(kind, trust)) }
+        return result
+    }
+
+    // MARK: - Trust
+
+    /// Whom we believe.
+    private struct Trust {
+        let authorities: [CertificateInfo]
+        let pinned: [CertificateInfo]
+        let keys: [PublicKeyInfo]
+        let lists: [RevocationListInfo]
+        let revocation: RevocationPolicy
+    }
+
+    private func trust() -> Trust? {
+        let (authorities, pinned) = (certificates("ca"), certificates("remote-certificate"))
+        let (keys, lists) = (publicKeys(), revocations())
+        guard let authorities, let pinned, let keys, let lists else { return nil }
         if let other = authorities.first(where: { !$0.isAuthority }) {
             reader.error("ca", "the certificate '\(other.subject)' is not an authority's")
             return nil
         }
-        result.credentials = CredentialStore(
-            certificates: own.0 + authorities + pinned,
-            keys: own.1,
-            publicKeys: keys,
-            revocations: lists
+        if ProofRounds.checksSignatures(reader) { checkRemote(authorities) }
+        return Trust(
+            authorities: authorities,
+            pinned: pinned,
+            keys: keys,
+            lists: lists,
+            revocation: revocationPolicy()
         )
-        if signs {
-            result.local = LocalAuthentication(
-                .signature,
-                certificates: own.0.first.map { [$0.encoded] } ?? []
-            )
-            guard let constraint = constraint() else { return nil }
-            result.local.constraint = constraint
-            result.identity = own.0.first.flatMap { checkIdentity(localIdentity, $0) }
-            if own.0.first != nil, result.identity == nil { return nil }
-        }
-        if checksSignatures {
-            result.remote = .signature
-            result.remote.authorities = authorities.map { $0.encoded }
-            result.remote.certificates = pinned.map { $0.encoded }
-            result.remote.publicKeys = keys
-            result.remote.revocation = revocationPolicy()
-            checkRemote(authorities)
-        }
-        return result
     }
 
-    private func plain(_ key: SecretKey?) -> Proofs {
-        Proofs(
-            keyring: key.map { SharedKeyring($0) } ?? SharedKeyring([]),
-            local: LocalAuthentication(),
-            remote: .sharedKey,
-            credentials: .empty
-        )
+    private func remote(_ kind: ProofRounds.Kind, _ trust: Trust) -> RemoteAuthentication {
+        var remote: RemoteAuthentication
+        switch kind {
+        case .psk: return .sharedKey
+        case .certificate: remote = .signature
+        case .eap: remote = .eap
+        }
+        remote.authorities = trust.authorities.map { $0.encoded }
+        remote.certificates = trust.pinned.map { $0.encoded }
+        remote.publicKeys = trust.keys
+        remote.revocation = trust.revocation
+        return remote
+    }
+
+    /// When our certificate is sent.
+    private func sending() -> CertificateSending {
+        reader.value("send-certificate") { (text) throws(Refusal) in
+            try ScalarText.choice(text, CertificateSending.allCases.map { ($0.rawValue, $0) })
+        } ?? .ifAsked
     }
 
     // MARK: - Pre-shared key
 
-    private func sharedKey() -> SecretKey? {
+    private func sharedKey(_ rounds: ProofRounds) -> SecretKey? {
         guard let entry = reader.entry("psk-file") else {
+            let (ours, theirs) = (rounds.local.contains(.psk), rounds.remote.contains(.psk))
             reader.missing(
                 "psk-file",
                 "the path of a file that holds the pre-shared key and nobody else can read"
-                    + (signs == checksSignatures
+                    + (ours && theirs
                         ? "; or certificate, private-key and ca"
-                        : signs
+                        : theirs
                             ? ", by which the peer proves itself; or ca, if it has a certificate"
                             : ", by which we prove ourselves; or certificate and private-key")
             )

@@ -16,6 +16,8 @@ public struct ComputeJob: Sendable {
         case sign(SignedOctets, PrivateKeyInfo, SignatureMethod)
         /// The check of a peer's.
         case check(SignatureCheck)
+        /// A step of EAP-TLS.
+        case advance(EAPServerCheck)
     }
 
     /// The number that the answer carries.
@@ -30,6 +32,12 @@ public struct ComputeJob: Sendable {
         self.id = id
         self.peer = peer
         self.work = work
+    }
+
+    /// The job to be carried out once what it asked for is there.
+    public func again() -> ComputeJob {
+        guard case .advance(let check) = work else { return self }
+        return ComputeJob(id: id, peer: peer, work: .advance(check.again()))
     }
 
     /// Carries the job out; blocks for up to some milliseconds.
@@ -52,6 +60,8 @@ public struct ComputeJob: Sendable {
                 return ComputeResult(id: id, outcome: .answer(pair, secret))
             case .sign(let octets, let key, let method):
                 return ComputeResult(id: id, outcome: .signature(try method.sign(try octets.signed(), key)))
+            case .advance(let check):
+                return ComputeResult(id: id, outcome: .advanced(check.run(at: seconds, knowing: knowledge)))
             case .check(let check):
                 return ComputeResult(id: id, outcome: .checked(check.run(at: seconds, knowing: knowledge)))
             }
@@ -75,6 +85,8 @@ public struct ComputeResult: Sendable {
         case signature(AUTHPayload)
         /// Whether a peer's holds.
         case checked(SignatureCheck.Verdict)
+        /// How far EAP-TLS came.
+        case advanced(TLSProgress)
         /// The peer's value was refused, or the library failed.
         case failure(CryptoError)
     }
@@ -86,8 +98,11 @@ public struct ComputeResult: Sendable {
 
     /// What must be asked of the network before the job can be carried out; nil when it was.
     public var inquiries: [RevocationInquiry]? {
-        guard case .checked(let verdict) = outcome, !verdict.inquiries.isEmpty else { return nil }
-        return verdict.inquiries
+        switch outcome {
+        case .checked(let verdict): verdict.inquiries.isEmpty ? nil : verdict.inquiries
+        case .advanced(.waiting(let inquiries)): inquiries.isEmpty ? nil : inquiries
+        default: nil
+        }
     }
 
     /// Makes an answer.

@@ -1,4 +1,5 @@
 public import Cryptography
+public import EAP
 public import IKEMessages
 public import IPPackets
 public import IPsecTypes
@@ -27,6 +28,8 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
     case tsUnacceptable(offered: String, accepted: String, origin: ConfigurationOrigin)
     /// The peer did not prove what the policy asks for; the text says what differs.
     case authenticationFailed(String)
+    /// EAP failed; the line that decides.
+    case eap(EAPFailure, ConfigurationOrigin)
     /// No connection fits the peer's address or identity.
     case noConnection(String)
     /// The post-quantum pre-shared key that the policy asks for is missing; the text says where.
@@ -67,6 +70,7 @@ public enum DownCause: Error, Hashable, Sendable, CustomStringConvertible {
         case .tsUnacceptable(let offered, let accepted, let origin):
             "TS_UNACCEPTABLE: the peer offered \(offered); \(origin) accepts \(accepted)"
         case .authenticationFailed(let what): "AUTHENTICATION_FAILED: \(what)"
+        case .eap(let failure, let origin): "EAP failed: \(failure.text) (\(origin))"
         case .noConnection(let what): "no connection for this peer: \(what)"
         case .postquantumKey(let what): "post-quantum pre-shared key: \(what)"
         case .noVirtualAddress(let origin):

@@ -1,4 +1,5 @@
 import Cryptography
+import EAP
 public import IKEMessages
 import IPPackets
 import IPsecTypes
@@ -45,6 +46,7 @@ extension MessageRecord {
         case .initiatorSelectors(let selectors): "TSi(\(Self.text(selectors)))"
         case .responderSelectors(let selectors): "TSr(\(Self.text(selectors)))"
         case .configuration(let configuration): "CP(\(Self.text(configuration)))"
+        case .eap(let octets): "EAP(\(Self.text(eap: octets)))"
         case .unknown(let type, let isCritical, _): Self.name(type) + (isCritical ? "(critical)" : "")
         }
     }
@@ -110,10 +112,25 @@ extension MessageRecord {
 
     /// The short name of a payload that is not read here (RFC 7296 §3.2).
     private static func name(_ type: UInt8) -> String {
-        switch type {
-        case 48: "EAP"
-        default: "payload \(type)"
-        }
+        "payload \(type)"
+    }
+
+    /// The code and the type of an EAP packet (RFC 3748 §4, §5).
+    private static func text(eap octets: [UInt8]) -> String {
+        guard let packet = try? EAPPacket(parsing: octets) else { return "unreadable" }
+        let codes: [EAPPacket.Code: String] = [
+            .request: "request", .response: "response", .success: "success", .failure: "failure",
+        ]
+        let code = codes[packet.code] ?? ""
+        guard packet.code == .request || packet.code == .response else { return code }
+        let type: String =
+            switch packet.type {
+            case 1: "identity"
+            case 2: "notification"
+            case 3: "nak"
+            default: EAPMethod(rawValue: packet.type)?.name ?? "method \(packet.type)"
+            }
+        return "\(code) \(type)"
     }
 }
 

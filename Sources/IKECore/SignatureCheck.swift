@@ -84,24 +84,20 @@ public struct SignatureCheck: Sendable {
         case unknown([RevocationInquiry])
     }
 
-    private struct Refusal: Error {
-        let text: String
-    }
-
     private func judge(
         _ connection: ConnectionPolicy,
         _ received: ReceivedSignature,
         _ signed: [UInt8],
         _ seconds: Int64,
         _ knowledge: some RevocationKnowledge
-    ) -> Result<Finding, Refusal> {
+    ) -> Result<Finding, CredentialRefusal> {
         let remote = connection.remoteAuthentication
         guard remote.acceptsSignature else {
-            return .failure(Refusal(text: "\(connection.origin) accepts a pre-shared key alone"))
+            return .failure(CredentialRefusal(text: "\(connection.origin) accepts a pre-shared key alone"))
         }
-        do throws(Refusal) {
+        do throws(CredentialRefusal) {
             let (key, method, certificate) = try owner(connection, seconds)
-            if let reason = remote.constraint.refusal(of: key) { throw Refusal(text: reason) }
+            if let reason = remote.constraint.refusal(of: key) { throw CredentialRefusal(text: reason) }
             let proof = VerifiedPeer.signed(
                 received,
                 signed,
@@ -111,20 +107,13 @@ public struct SignatureCheck: Sendable {
                 addressBlocks: certificate?.addressBlocks
             )
             guard let (peer, scheme) = proof else {
-                throw Refusal(text: "its signature is not one by the key of \(method)")
+                throw CredentialRefusal(text: "its signature is not one by the key of \(method)")
             }
-            if let reason = remote.constraint.refusal(of: scheme) { throw Refusal(text: reason) }
+            if let reason = remote.constraint.refusal(of: scheme) { throw CredentialRefusal(text: reason) }
             // Last, so that nobody but the owner of a certificate that leads to an anchor makes us ask the network.
             guard let certificate else { return .success(.proved(peer)) }
-            let trust = connection.credentials.trust(remote)
-            switch certificate.revocation(by: trust, knowing: knowledge, at: seconds) {
-            case .believed: return .success(.proved(peer))
-            case .unknown(let inquiries): return .success(.unknown(inquiries))
-            case .refused(let refusal):
-                // Whichever line made us look.
-                let key = ["revocation", "crl"].first { connection.keyOrigins[$0] != nil } ?? "ca"
-                throw Refusal(text: "\(refusal) (\(connection.origin(of: key)))")
-            }
+            let missing = try connection.revocationInquiries(certificate, knowing: knowledge, at: seconds)
+            return .success(missing.isEmpty ? .proved(peer) : .unknown(missing))
         } catch {
             return .failure(error)
         }
@@ -134,54 +123,23 @@ public struct SignatureCheck: Sendable {
     private func owner(
         _ connection: ConnectionPolicy,
         _ seconds: Int64
-    ) throws(Refusal) -> (PublicKeyInfo, VerifiedPeer.Method, VerifiedCertificate?) {
+    ) throws(CredentialRefusal) -> (PublicKeyInfo, VerifiedPeer.Method, VerifiedCertificate?) {
         let remote = connection.remoteAuthentication
         if let key = bareKey(remote, connection.credentials) { return (key, .publicKey, nil) }
         guard remote.publicKeys.isEmpty || !remote.certificates.isEmpty else {
             // Whatever authority vouches for another key: the key is named.
-            throw Refusal(
+            throw CredentialRefusal(
                 text: "its key is not the one that \(connection.origin(of: "remote-public-key")) names"
             )
         }
         let sent = certificates.filter { $0.encoding == CertificateEncoding.x509Signature }.map { $0.data }
         let chain = sent.isEmpty ? known(connection) : sent
         guard let leaf = chain.first else {
-            throw Refusal(text: "it sent no certificate, and none for '\(identity)' is known here")
+            throw CredentialRefusal(text: "it sent no certificate, and none for '\(identity)' is known here")
         }
-        guard remote.certificates.isEmpty || remote.certificates.contains(leaf) else {
-            throw Refusal(
-                text:
-                    "its certificate is not the one that \(connection.origin(of: "remote-certificate")) names"
-            )
-        }
-        let trust = connection.credentials.trust(remote)
-        guard !trust.anchors.isEmpty else {
-            throw Refusal(text: "no authority is believed (\(connection.origin(of: "ca")))")
-        }
-        switch VerifiedCertificate.verify(peer: chain, by: trust, at: seconds) {
-        case .failure(let refusal):
-            throw Refusal(text: "\(refusal) (\(connection.origin(of: "ca")))")
-        case .success(let certificate):
-            guard
-                remote.authorities.isEmpty
-                    || certificate.chain.contains(where: { remote.authorities.contains($0) })
-            else {
-                throw Refusal(
-                    text: "certificate '\(certificate.subject)' is of another authority than "
-                        + "\(connection.origin(of: "ca")) names"
-                )
-            }
-            guard
-                identity.isNamed(subject: certificate.subjectName, alternatives: certificate.alternativeNames)
-            else {
-                throw Refusal(
-                    text: "certificate '\(certificate.subject)' is not one for '\(identity)' "
-                        + "(\(connection.origin(of: "remote-id")))"
-                )
-            }
-            let method = VerifiedPeer.Method.certificate(subject: certificate.subject, encoded: leaf)
-            return (certificate.publicKey, method, certificate)
-        }
+        let certificate = try connection.believed(chain, as: identity, at: seconds)
+        let method = VerifiedPeer.Method.certificate(subject: certificate.subject, encoded: leaf)
+        return (certificate.publicKey, method, certificate)
     }
 
     /// A bare key of the peer's that the configuration names, if it can be the one.

@@ -1,4 +1,5 @@
 public import Cryptography
+public import EAP
 public import IKEMessages
 import IPPackets
 public import IPsecTypes
@@ -24,6 +25,8 @@ public struct VerifiedPeer: Hashable, Sendable {
         case certificate(subject: String, encoded: [UInt8])
         /// A signature by a key that the configuration names.
         case publicKey
+        /// A method of EAP, which proved both ends.
+        case eap(EAPMethod)
     }
 
     private init(identity: Identity, method: Method, addressBlocks: [TrafficSelector]? = nil) {
@@ -56,6 +59,25 @@ public struct VerifiedPeer: Hashable, Sendable {
 }
 
 extension VerifiedPeer {
+    /// Checks the AUTH payload that ends an EAP conversation (RFC 7296 §2.16): by the method's key, or SK_p where it has none.
+    ///
+    /// - Returns: the peer where the method proves it alone (RFC 5998 §4); nil where it does not, and another proof must.
+    /// - Throws: `CryptoError.authenticationFailed` when the value is wrong.
+    public static func verifying(
+        _ payload: AUTHPayload,
+        identity: Identity,
+        outcome: EAPOutcome,
+        octets: SignedOctets
+    ) throws(CryptoError) -> VerifiedPeer? {
+        let expected = try octets.sharedKeyAUTH(outcome.key ?? octets.macKey)
+        guard payload.method == SignedOctets.sharedKeyMethod, ConstantTime.equal(expected, payload.data)
+        else {
+            throw .authenticationFailed
+        }
+        guard outcome.method.mayProveServerAlone, outcome.key != nil else { return nil }
+        return VerifiedPeer(identity: identity, method: .eap(outcome.method))
+    }
+
     /// Checks a signature over `octets` by a key that is known to be the identity's own; nil when it is none.
     static func signed(
         _ signature: ReceivedSignature,
@@ -87,6 +109,7 @@ extension VerifiedPeer.Method: CustomStringConvertible {
         case .sharedKey: "a pre-shared key"
         case .certificate(let subject, _): "certificate '\(subject)'"
         case .publicKey: "a public key"
+        case .eap(let method): "EAP (\(method.name))"
         }
     }
 }

@@ -92,6 +92,12 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case signatureHashAlgorithms
     /// 16438, RFC 9242.
     case intermediateExchangeSupported
+    /// 16404, RFC 4739.
+    case multipleAuthSupported
+    /// 16405, RFC 4739.
+    case anotherAuthFollows
+    /// 16417, RFC 5998.
+    case eapOnlyAuthentication
     /// 16435, RFC 8784.
     case usePPK
     /// 16436, RFC 8784.
@@ -151,6 +157,9 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16418, .childlessSupported, "CHILDLESS_IKEV2_SUPPORTED"),
         (16431, .signatureHashAlgorithms, "SIGNATURE_HASH_ALGORITHMS"),
         (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
+        (16404, .multipleAuthSupported, "MULTIPLE_AUTH_SUPPORTED"),
+        (16405, .anotherAuthFollows, "ANOTHER_AUTH_FOLLOWS"),
+        (16417, .eapOnlyAuthentication, "EAP_ONLY_AUTHENTICATION"),
         (16435, .usePPK, "USE_PPK"),
         (16436, .ppkIdentity, "PPK_IDENTITY"),
         (16437, .noPPKAuth, "NO_PPK_AUTH"),

@@ -30,6 +30,8 @@ public enum Payload: Hashable, Sendable {
     case responderSelectors(TSPayload)
     /// 47.
     case configuration(ConfigurationPayload)
+    /// 48: an EAP packet (RFC 3748 §4), as it came.
+    case eap([UInt8])
     /// Any other type; `isCritical` decides whether the message must be refused (§2.5).
     case unknown(type: UInt8, isCritical: Bool, body: [UInt8])
 
@@ -50,6 +52,7 @@ public enum Payload: Hashable, Sendable {
         case .initiatorSelectors: 44
         case .responderSelectors: 45
         case .configuration: 47
+        case .eap: 48
         case .unknown(let type, _, _): type
         }
     }
@@ -71,6 +74,7 @@ public enum Payload: Hashable, Sendable {
         case 44: self = .initiatorSelectors(try TSPayload(parsing: &reader))
         case 45: self = .responderSelectors(try TSPayload(parsing: &reader))
         case 47: self = .configuration(try ConfigurationPayload(parsing: &reader))
+        case 48: self = .eap(reader.rest())
         default: self = .unknown(type: type, isCritical: isCritical, body: reader.rest())
         }
         try reader.expectEnd()
@@ -85,7 +89,7 @@ public enum Payload: Hashable, Sendable {
         case .certificate(let payload): payload.write(into: &writer)
         case .certificateRequest(let payload): payload.write(into: &writer)
         case .authentication(let payload): payload.write(into: &writer)
-        case .nonce(let octets), .vendorID(let octets): writer.append(octets)
+        case .nonce(let octets), .vendorID(let octets), .eap(let octets): writer.append(octets)
         case .notify(let payload): try payload.write(into: &writer)
         case .delete(let payload): try payload.write(into: &writer)
         case .initiatorSelectors(let payload), .responderSelectors(let payload):

@@ -145,9 +145,11 @@ extension ResponderAwaitingAuth {
                 && !intermediate.remaining.isEmpty
             return isAwaited ? .awaited(channel) : .unexpected
         case .ikeAuth:
+            if let cachedAuth, cachedAuth.messageID == header.messageID {
+                return .answered(cachedAuth, channel)
+            }
             let isAwaited =
-                header.messageID == intermediate.messageID && intermediate.remaining.isEmpty
-                && pendingProof == nil
+                header.messageID == messageID && intermediate.remaining.isEmpty && pendingProof == nil
             return isAwaited ? .awaited(channel) : .unexpected
         case .ikeSAInit, .createChildSA, .informational, .ikeFollowUpKE, .unknown: return .unexpected
         }

@@ -217,10 +217,9 @@ struct IKESA {
             inner.attempt.fail(cause, common, &context)
             return false
         case .initiatorSigning(let inner):
-            inner.attempt.fail(cause, common, &context)
-            return false
+            return apply(inner.progress.giveUp(cause, common, &context))
         case .initiatorAwaitingAuth(let inner):
-            return apply(inner.giveUp(cause, common, &context))
+            return apply(inner.progress.giveUp(cause, common, &context))
         case .responderComputing, .responderAwaitingAuth:
             return false
         case .lingering:

@@ -20,7 +20,7 @@ struct InitiatorGenerating {
         case .failure(let error):
             attempt.fail(.cryptography(error), common, &context)
             return .close
-        case .secret, .answer, .signature, .checked:
+        case .secret, .answer, .signature, .checked, .advanced:
             return .stay
         }
     }
@@ -180,6 +180,14 @@ struct InitiatorAwaitingInit {
         return .move(.initiatorGenerating(InitiatorGenerating(attempt: attempt)))
     }
 
+    /// Why a response that chose a suite of ours is none that we go on with.
+    private func refusal(of suite: IKESuite, _ payloads: [Payload]) -> DownCause? {
+        // RFC 9370 §2.2.1: there is no other way to carry them out.
+        guard suite.additionalGroups.isEmpty || payloads.notification(.intermediateExchangeSupported) != nil
+        else { return .protocolError("it chose additional key exchanges without IKE_INTERMEDIATE") }
+        return attempt.postquantumRefusal(payloads)
+    }
+
     private func accept(
         _ payloads: [Payload],
         _ message: ReceivedMessage,
@@ -206,10 +214,7 @@ struct InitiatorAwaitingInit {
             )
             return .close
         }
-        guard suite.additionalGroups.isEmpty || payloads.notification(.intermediateExchangeSupported) != nil
-        else {
-            // RFC 9370 §2.2.1: there is no other way to carry them out.
-            let cause = DownCause.protocolError("it chose additional key exchanges without IKE_INTERMEDIATE")
+        if let cause = refusal(of: suite, payloads) {
             attempt.fail(cause, common, &context)
             return .close
         }
@@ -228,10 +233,6 @@ struct InitiatorAwaitingInit {
             attempt.fail(.protocolError("\(cause) (\(attempt.connection.origin))"), common, &context)
             return .close
         }
-        if let cause = attempt.postquantumRefusal(payloads) {
-            attempt.fail(cause, common, &context)
-            return .close
-        }
         var wishes = PeerWishes()
         wishes.note(payloads)
         common.remoteSPI = message.header.responderSPI
@@ -246,7 +247,8 @@ struct InitiatorAwaitingInit {
             fragmentation: Fragmentation.policy(attempt.connection, payloads),
             isChildless: isChildless,
             wishes: wishes,
-            usesPPK: attempt.offersPostquantumKey && payloads.notification(.usePPK) != nil
+            usesPPK: attempt.offersPostquantumKey && payloads.notification(.usePPK) != nil,
+            takesSeveralProofs: payloads.notification(.multipleAuthSupported) != nil
         )
         return .move(.initiatorDeriving(next))
     }
@@ -268,6 +270,8 @@ struct InitiatorDeriving {
     let wishes: PeerWishes
     /// Both ends can mix a post-quantum key in.
     let usesPPK: Bool
+    /// The peer knows RFC 4739.
+    let takesSeveralProofs: Bool
 
     /// IKE goes by the port of NAT traversal from now on.
     var floatsPorts: Bool {
@@ -301,7 +305,7 @@ struct InitiatorDeriving {
         case .failure(let error):
             attempt.fail(.protocolError("its key exchange value was refused: \(error)"), common, &context)
             return .close
-        case .keyPair, .answer, .signature, .checked:
+        case .keyPair, .answer, .signature, .checked, .advanced:
             return .stay
         }
     }

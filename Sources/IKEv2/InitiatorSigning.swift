@@ -1,30 +1,27 @@
 import Cryptography
+import EAP
 import IKECore
 import IKEMessages
 import IPPackets
 import IPsecTypes
 import Policy
 
-/// Our proof of identity is being made; then IKE_AUTH goes out (RFC 7296 §2.15).
+/// A proof of our identity is being made; then IKE_AUTH goes out (RFC 7296 §2.15).
 struct InitiatorSigning {
-    let derived: InitiatorDeriving
-    let channel: SecureChannel
-    let intermediate: Intermediate
-    let identity: Identity
+    let progress: InitiatorProgress
     /// The CERT payloads.
     let certificates: [Payload]
-    /// The post-quantum key, if one is used.
-    let postquantum: PostquantumUse?
-    /// How we prove who we are.
-    let proof: OwnProof
-    /// What a proof without that key covers, for a peer that lacks it; nil when there is to be none.
+    /// What signs.
+    let key: PrivateKeyInfo
+    let method: SignatureMethod
+    /// What a proof without the post-quantum key covers, for a peer that lacks it; nil when there is to be none.
     let plainOctets: SignedOctets?
-    /// Our proof with the key, while the one without is made.
+    /// Our proof with that key, while the one without is made.
     var mixedProof: AUTHPayload?
 
-    var attempt: InitiatorAttempt { derived.attempt }
+    var attempt: InitiatorAttempt { progress.attempt }
 
-    /// Proves who we are: at once with a pre-shared key, else by a signature that is made elsewhere.
+    /// Begins the IKE_AUTH exchanges.
     static func begin(
         _ derived: InitiatorDeriving,
         _ channel: SecureChannel,
@@ -32,56 +29,56 @@ struct InitiatorSigning {
         _ common: inout SACommon,
         _ context: inout EngineContext
     ) -> Transition {
-        let connection = derived.attempt.connection
         if derived.floatsPorts { common.floatPorts(context.configuration) }
-        let identity = connection.effectiveLocalIdentity(at: common.local.address)
-        let proof: OwnProof
-        switch connection.ownProof(of: identity, derived.wishes, common) {
-        case .failure(let cause):
-            derived.attempt.fail(cause, common, &context)
-            return .close
-        case .success(let found): proof = found
+        var progress = InitiatorProgress(derived, channel, intermediate, common)
+        let connection = derived.attempt.connection
+        if connection.hasSeveralRounds, !derived.takesSeveralProofs {
+            let cause = "it takes one proof of identity, \(connection.origin) has several"
+            return progress.giveUp(.authenticationFailed(cause), common, &context)
         }
-        let postquantum = derived.usesPPK ? connection.postquantumUse(channel) : nil
-        let covered = { (keys: IKEKeys) in
-            SignedOctets(
-                prf: channel.suite.prf,
-                message: derived.requestOctets,
-                nonce: derived.responderNonce,
-                identity: IDPayload(type: identity.type, data: identity.data),
-                macKey: keys.skPi,
-                intermediate: intermediate.authenticated
+        progress.postquantum = derived.usesPPK ? connection.postquantumUse(channel) : nil
+        return prove(progress, common, &context)
+    }
+
+    /// Proves who we are: at once with a pre-shared key, by a signature that is made elsewhere, or by EAP, which the peer
+    /// begins.
+    static func prove(
+        _ started: InitiatorProgress,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        var progress = started
+        let connection = progress.connection
+        progress.identity = connection.effectiveLocalIdentity(at: common.local.address)
+        switch connection.ownProof(of: progress.identity, progress.derived.wishes, common) {
+        case .failure(let cause): return progress.giveUp(cause, common, &context)
+        case .success(.eap(let options)):
+            progress.eap = EAPConversation(
+                connection.credentials(for: options, of: progress.identity, common)
             )
-        }
-        let octets = covered(postquantum?.keys ?? channel.keys)
-        var certificates: [Payload] = []
-        if case .signature(_, _, let payloads) = proof { certificates = payloads }
-        let state = InitiatorSigning(
-            derived: derived,
-            channel: channel,
-            intermediate: intermediate,
-            identity: identity,
-            certificates: certificates,
-            postquantum: postquantum,
-            proof: proof,
-            plainOctets: postquantum?.isRequired == false ? covered(channel.keys) : nil
-        )
-        switch proof {
-        case .sharedKey(let key):
-            let auth: [UInt8]
-            var plain: [UInt8]?
+            return progress.sendProof(nil, plain: nil, certificates: [], common, &context)
+        case .success(.sharedKey(let key)):
             do throws(CryptoError) {
-                auth = try octets.sharedKeyAUTH(key)
-                if let octets = state.plainOctets { plain = try octets.sharedKeyAUTH(key) }
+                let (auth, plain) = try progress.sharedKeyProof(key)
+                return progress.sendProof(auth, plain: plain, certificates: [], common, &context)
             } catch {
-                derived.attempt.fail(.protocolError("IKE_AUTH could not be written"), common, &context)
-                return .close
+                return progress.giveUp(.cryptography(error), common, &context)
             }
-            let payload = AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)
-            return InitiatorAwaitingAuth.send(state, payload, plain: plain, common, &context)
-        case .signature(let key, let method, _):
+        case .success(.signature(let key, let method, let certificates)):
+            let octets = progress.octets(progress.postquantum?.keys ?? progress.channel.keys)
             _ = context.compute(.sign(octets, key, method), for: common)
-            return .move(.initiatorSigning(state))
+            let takesBoth = progress.postquantum?.isRequired == false
+            return .move(
+                .initiatorSigning(
+                    InitiatorSigning(
+                        progress: progress,
+                        certificates: certificates,
+                        key: key,
+                        method: method,
+                        plainOctets: takesBoth ? progress.octets(progress.channel.keys) : nil
+                    )
+                )
+            )
         }
     }
 
@@ -90,20 +87,40 @@ struct InitiatorSigning {
     {
         switch result.outcome {
         case .signature(let payload):
-            guard let plainOctets, case .signature(let key, let method, _) = proof else {
-                return InitiatorAwaitingAuth.send(self, payload, plain: nil, common, &context)
-            }
             if let mixedProof {
-                return InitiatorAwaitingAuth.send(self, mixedProof, plain: payload.data, common, &context)
+                return send(mixedProof, plain: payload.data, common, &context)
             }
+            guard let plainOctets else { return send(payload, plain: nil, common, &context) }
             mixedProof = payload
             _ = context.compute(.sign(plainOctets, key, method), for: common)
             return .stay
-        case .failure(let error):
-            attempt.fail(.cryptography(error), common, &context)
-            return .close
-        case .keyPair, .secret, .answer, .checked: return .stay
+        case .failure(let error): return progress.giveUp(.cryptography(error), common, &context)
+        case .keyPair, .secret, .answer, .checked, .advanced: return .stay
         }
+    }
+
+    private func send(
+        _ auth: AUTHPayload,
+        plain: [UInt8]?,
+        _ common: SACommon,
+        _ context: inout EngineContext
+    ) -> Transition {
+        progress.sendProof(auth, plain: plain, certificates: certificates, common, &context)
+    }
+}
+
+extension InitiatorProgress {
+    /// The proof by a shared key, and the one without the post-quantum key where the peer may do without.
+    ///
+    /// - Parameter key: nil for SK_pi itself: what EAP methods without a key prove by (RFC 7296 §2.16).
+    func sharedKeyProof(_ key: SecretKey?) throws(CryptoError) -> (auth: AUTHPayload, plain: [UInt8]?) {
+        let keys = postquantum?.keys ?? channel.keys
+        let auth = try octets(keys).sharedKeyAUTH(key ?? keys.skPi)
+        var plain: [UInt8]?
+        if postquantum?.isRequired == false {
+            plain = try octets(channel.keys).sharedKeyAUTH(key ?? channel.keys.skPi)
+        }
+        return (AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth), plain)
     }
 }
 

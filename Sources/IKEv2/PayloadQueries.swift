@@ -33,6 +33,12 @@ extension [Payload] {
         return nil
     }
 
+    /// The EAP packet.
+    var eap: [UInt8]? {
+        for case .eap(let octets) in self { return octets }
+        return nil
+    }
+
     var configuration: ConfigurationPayload? {
         for case .configuration(let payload) in self { return payload }
         return nil

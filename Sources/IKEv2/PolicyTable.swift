@@ -99,6 +99,8 @@ struct PolicyClass: Sendable {
     fileprivate(set) var signers: [Int] = []
     /// One of them has post-quantum keys.
     fileprivate(set) var hasPostquantumKeys = false
+    /// One of them has several proofs of a side.
+    fileprivate(set) var hasSeveralRounds = false
 
     /// True when one of its proposals holds all transforms of `chosen`.
     func accepts(_ chosen: Proposal) -> Bool {
@@ -126,6 +128,7 @@ private struct PolicyClassifier {
             classes[known].members.append(index)
             if connection.forcesEncapsulation { classes[known].forcesEncapsulation = true }
             if connection.postquantum != nil { classes[known].hasPostquantumKeys = true }
+            if connection.hasSeveralRounds { classes[known].hasSeveralRounds = true }
             if connection.usesSignatures, classes[known].signers.count < Self.mostSigners {
                 classes[known].signers.append(index)
             }
@@ -140,7 +143,8 @@ private struct PolicyClassifier {
                 members: [index],
                 forcesEncapsulation: connection.forcesEncapsulation,
                 signers: connection.usesSignatures ? [index] : [],
-                hasPostquantumKeys: connection.postquantum != nil
+                hasPostquantumKeys: connection.postquantum != nil,
+                hasSeveralRounds: connection.hasSeveralRounds
             )
         )
         byAddresses[key, default: []].append(classes.count - 1)
@@ -183,6 +187,9 @@ struct PolicyCandidates {
 
     /// True when one of them has post-quantum keys.
     var usePostquantumKeys: Bool { ranked.contains { table.classes[$0.number].hasPostquantumKeys } }
+
+    /// True when one of them has several proofs of a side.
+    var haveSeveralRounds: Bool { ranked.contains { table.classes[$0.number].hasSeveralRounds } }
 
     /// Asks for a certificate that one of them accepts; nil when none does.
     var certificateRequest: Payload? {

@@ -25,6 +25,14 @@ struct ResponderAwaitingAuth {
     var pendingProof: PendingProof?
     /// A post-quantum key is mixed in.
     var mixesPPK = false
+    /// Proofs after the first, where the connection has some.
+    var rounds: ResponderRounds?
+    /// IKE_AUTH requests that were answered, and the last answer.
+    var answered: UInt32 = 0
+    var cachedAuth: CachedResponse?
+
+    /// Message ID of the IKE_AUTH request that is awaited.
+    var messageID: UInt32 { intermediate.messageID &+ answered }
 
     func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
         guard context.now >= expiresAt else { return .stay }
@@ -58,8 +66,12 @@ struct ResponderAwaitingAuth {
         if message.header.exchange == .ikeIntermediate {
             return handleIntermediate(message, datagram, &common, &context)
         }
+        if message.header.exchange == .ikeAuth, let cachedAuth, cachedAuth.answers(datagram.octets) {
+            context.transmit(cachedAuth.message, from: datagram.local, to: datagram.remote)
+            return .stay
+        }
         guard !message.header.isResponse, message.header.exchange == .ikeAuth,
-            intermediate.remaining.isEmpty, message.header.messageID == intermediate.messageID,
+            intermediate.remaining.isEmpty, message.header.messageID == messageID,
             pendingProof == nil, case .encrypted(let content) = message.content
         else {
             context.count(.unexpected)
@@ -70,7 +82,9 @@ struct ResponderAwaitingAuth {
             context.took(payloads, message.header, datagram)
             common.local = datagram.local
             common.remote = datagram.remote
-            return authenticate(payloads, datagram, common, &context)
+            return rounds == nil
+                ? authenticate(payloads, datagram, common, &context)
+                : handleRound(payloads, datagram, common, &context)
         } catch {
             switch error {
             case .notAuthentic:
@@ -158,12 +172,20 @@ struct ResponderAwaitingAuth {
 
     /// The peer proved itself to some connections: takes one of them and proves who we are.
     mutating func proceed(
-        _ proved: [ProvedConnection],
+        _ believing: [ProvedConnection],
         _ request: AuthRequest,
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
+        if rounds != nil { return roundDone(request, common, &context) }
         let (payloads, datagram, identity) = (request.payloads, request.datagram, request.identity)
+        let proved: [ProvedConnection]
+        switch Self.announcing(believing, payloads) {
+        case .failure(let cause):
+            let name = believing.first?.connection.name
+            return refuse(NotifyPayload(.authenticationFailed), cause, name, datagram, common, &context)
+        case .success(let found): proved = found
+        }
         // As in strongSwan: what asks for a CHILD_SA goes to the connection that has one like it.
         let fitting = proved.first {
             ChildNegotiation.fits(payloads, $0.connection.tunnels, path: common.ends)
@@ -187,6 +209,14 @@ struct ResponderAwaitingAuth {
         if !isAlone, let cause = conflict(identity, connection, common, context) {
             let notify = NotifyPayload(.authenticationFailed)
             return refuse(notify, cause, connection.name, datagram, common, &context)
+        }
+        if connection.hasSeveralRounds {
+            rounds = ResponderRounds(
+                connection: connection,
+                peer: chosen.peer,
+                identity: connection.effectiveLocalIdentity(at: common.local.address),
+                request: request
+            )
         }
         return proveOurselves(chosen, request, common, &context)
     }
@@ -250,7 +280,7 @@ struct ResponderAwaitingAuth {
         _ context: inout EngineContext
     ) -> Transition {
         context.report(failure(cause, connection, common))
-        let header = common.header(.ikeAuth, messageID: intermediate.messageID, isResponse: true)
+        let header = common.header(.ikeAuth, messageID: messageID, isResponse: true)
         guard let message = channel.seal([.notify(notify)], header: header, entropy: &context.entropy),
             let cached = CachedResponse(to: datagram.octets, message)
         else { return .close }
@@ -259,15 +289,21 @@ struct ResponderAwaitingAuth {
     }
 
     /// Both ends are proved.
+    ///
+    /// - Parameters:
+    ///   - head: what the response begins with.
+    ///   - request: the first one.
+    ///   - datagram: the last one.
     mutating func establish(
         _ proof: ResponderProof,
-        _ auth: AUTHPayload,
+        _ head: [Payload],
         _ request: AuthRequest,
+        _ datagram: IKEDatagram,
         _ common: SACommon,
         _ context: inout EngineContext
     ) -> Transition {
         let (connection, identity) = (proof.connection, proof.identity)
-        let (payloads, datagram) = (request.payloads, request.datagram)
+        let payloads = request.payloads
         let nat = initial.nat
         let travelsInUDP = nat.isLocalBehindNAT || nat.isRemoteBehindNAT || hidesSource
         var established = Established(
@@ -279,7 +315,7 @@ struct ResponderAwaitingAuth {
             encapsulation: travelsInUDP ? .udp : .none,
             nonces: (initial.initiatorNonce, responderNonce),
             nextRequestID: 0,
-            expectedRequestID: intermediate.messageID + 1,
+            expectedRequestID: messageID + 1,
             &context
         )
         established.mobility = Mobility(connection, payloads, isOriginalInitiator: false)
@@ -297,9 +333,6 @@ struct ResponderAwaitingAuth {
         }
         if connection.uniqueness == .replace { context.supersessions.append(common.localSPI) }
         context.report(.ikeUp(established.snapshot(common)))
-        let head =
-            [.responderID(IDPayload(type: identity.type, data: identity.data))] + proof.certificates
-            + [.authentication(auth)] + (mixesPPK ? [.notify(NotifyPayload(.ppkIdentity))] : [])
         let nonces = (initiator: initial.initiatorNonce, responder: responderNonce)
         let mobile =
             established.mobility == nil
@@ -309,7 +342,7 @@ struct ResponderAwaitingAuth {
             head + child + mobile + established.authLifetimePayloads(context),
             to: datagram,
             exchange: .ikeAuth,
-            messageID: intermediate.messageID,
+            messageID: messageID,
             common,
             &context
         )

@@ -167,9 +167,26 @@ struct ResponderComputing {
                 )
             )
             return .close
-        case .keyPair, .secret, .signature, .checked:
+        case .keyPair, .secret, .signature, .checked, .advanced:
             return .stay
         }
+    }
+
+    /// What we understand beside (RFC 9242, 6023, 7383, 7427, 8784, 4739), and whose certificates we ask for.
+    private var extensions: [Payload] {
+        var payloads: [Payload] = []
+        if !suite.additionalGroups.isEmpty {
+            payloads.append(.notify(NotifyPayload(.intermediateExchangeSupported)))
+        }
+        if let first = candidates.first, first.childless != .never {
+            payloads.append(.notify(NotifyPayload(.childlessSupported)))
+        }
+        if fragmentation != nil { payloads.append(.notify(NotifyPayload(.fragmentationSupported))) }
+        if wishes.hashes != nil, candidates.useSignatures { payloads.append(.notify(.signatureHashes)) }
+        if usesPPK { payloads.append(.notify(NotifyPayload(.usePPK))) }
+        if candidates.haveSeveralRounds { payloads.append(.notify(NotifyPayload(.multipleAuthSupported))) }
+        if let request = candidates.certificateRequest { payloads.append(request) }
+        return payloads
     }
 
     private func respond(
@@ -198,16 +215,7 @@ struct ResponderComputing {
                     hidingSource: hidingSource
                 )
             }
-            if !suite.additionalGroups.isEmpty {
-                payloads.append(.notify(NotifyPayload(.intermediateExchangeSupported)))
-            }
-            if let first = candidates.first, first.childless != .never {
-                payloads.append(.notify(NotifyPayload(.childlessSupported)))
-            }
-            if fragmentation != nil { payloads.append(.notify(NotifyPayload(.fragmentationSupported))) }
-            if wishes.hashes != nil, candidates.useSignatures { payloads.append(.notify(.signatureHashes)) }
-            if usesPPK { payloads.append(.notify(NotifyPayload(.usePPK))) }
-            if let request = candidates.certificateRequest { payloads.append(request) }
+            payloads += extensions
             let header = common.header(.ikeSAInit, messageID: 0, isResponse: true)
             let message = IKEMessage(header: header, payloads: payloads)
             let response = OutgoingMessage(try message.encoded(), source: message)

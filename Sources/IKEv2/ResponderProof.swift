@@ -55,6 +55,8 @@ extension ResponderAwaitingAuth {
         let connection = chosen.connection
         let identity = connection.effectiveLocalIdentity(at: common.local.address)
         var wishes = initial.wishes
+        // It is the first request that asks for certificates.
+        if let rounds { wishes.note(rounds.request.payloads) }
         wishes.note(request.payloads)
         let proof: OwnProof
         switch connection.ownProof(of: identity, wishes, sharing: chosen.key, common) {
@@ -72,6 +74,12 @@ extension ResponderAwaitingAuth {
             intermediate: intermediate.authenticated
         )
         switch proof {
+        case .eap:
+            let cause = DownCause.authenticationFailed(
+                "we prove ourselves by EAP, which is an initiator's alone (\(connection.origin(of: "eap")))"
+            )
+            let notify = NotifyPayload(.authenticationFailed)
+            return refuse(notify, cause, connection.name, request.datagram, common, &context)
         case .sharedKey(let key):
             guard let auth = try? octets.sharedKeyAUTH(key) else { return .close }
             let ours = ResponderProof(
@@ -81,7 +89,7 @@ extension ResponderAwaitingAuth {
                 certificates: []
             )
             let payload = AUTHPayload(method: SignedOctets.sharedKeyMethod, data: auth)
-            return establish(ours, payload, request, common, &context)
+            return answer(ours, payload, request, common, &context)
         case .signature(let key, let method, let certificates):
             let ours = ResponderProof(
                 connection: connection,
@@ -125,7 +133,7 @@ extension ResponderAwaitingAuth {
             return proceed(proved, request, common, &context)
         case (.signing(let ours), .signature(let payload)):
             pendingProof = nil
-            return establish(ours, payload, request, common, &context)
+            return answer(ours, payload, request, common, &context)
         case (let step, .failure(let error)):
             pendingProof = nil
             let name: String? = if case .signing(let ours) = step { ours.connection.name } else { nil }

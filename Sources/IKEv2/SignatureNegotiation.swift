@@ -10,6 +10,8 @@ struct PeerWishes {
     var hashes: Set<UInt16>?
     /// It sent a CERTREQ.
     var asksForCertificate = false
+    /// It sent one itself: then it has use for ours, though it may name no authority.
+    var sentCertificate = false
     /// The authorities that it named, by hash.
     var authorities: [[UInt8]] = []
 
@@ -22,6 +24,7 @@ struct PeerWishes {
             switch payload {
             case .notify(let notify) where notify.type == .signatureHashAlgorithms:
                 hashes = (hashes ?? []).union(notify.hashes)
+            case .certificate: sentCertificate = true
             case .certificateRequest(let request):
                 asksForCertificate = true
                 guard request.encoding == CertificateEncoding.x509Signature else { continue }
@@ -55,7 +58,8 @@ extension NotifyPayload {
 extension ConnectionPolicy {
     /// Signatures are made or accepted.
     var usesSignatures: Bool {
-        localAuthentication.method == .signature || remoteAuthentication.acceptsSignature
+        localRounds.contains { $0.authentication.method == .signature }
+            || remoteRounds.contains { $0.authentication.acceptsSignature }
     }
 
     /// The connection in which we are `wanted`; nil when we are not.
@@ -72,10 +76,10 @@ extension ConnectionPolicy {
 
     /// The authorities that a peer is asked for a certificate of; nil when it is not asked.
     var requestedAuthorities: [CertificateInfo]? {
-        guard remoteAuthentication.acceptsSignature, remoteAuthentication.requestsCertificate else {
-            return nil
+        let asking = remoteRounds.map { $0.authentication }.filter {
+            $0.acceptsSignature && $0.requestsCertificate
         }
-        let found = credentials.requested(remoteAuthentication)
+        let found = asking.flatMap { credentials.requested($0) }
         return found.isEmpty ? nil : found
     }
 }
@@ -95,6 +99,8 @@ extension Payload {
 enum OwnProof {
     case sharedKey(SecretKey)
     case signature(PrivateKeyInfo, SignatureMethod, certificates: [Payload])
+    /// By EAP, which the responder begins.
+    case eap(EAPOptions)
 }
 
 extension ConnectionPolicy {
@@ -114,6 +120,7 @@ extension ConnectionPolicy {
             }
             return .success(.sharedKey(key))
         case .signature: return signature(of: ours, wishes)
+        case .eap(let options): return .success(.eap(options))
         }
     }
 
@@ -124,7 +131,8 @@ extension ConnectionPolicy {
             identity: ours,
             requested: wishes.authorities
         )
-        let sends = local.sending == .always || local.sending == .ifAsked && wishes.asksForCertificate
+        let isWanted = wishes.asksForCertificate || wishes.sentCertificate
+        let sends = local.sending == .always || local.sending == .ifAsked && isWanted
         guard let key = own?.key ?? bareKey else {
             return .failure(
                 .authenticationFailed(

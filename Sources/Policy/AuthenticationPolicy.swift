@@ -1,4 +1,5 @@
 public import Cryptography
+public import EAP
 
 /// How this side proves who it is.
 public struct LocalAuthentication: Hashable, Sendable {
@@ -8,6 +9,11 @@ public struct LocalAuthentication: Hashable, Sendable {
         case sharedKey
         /// A signature by the key of a certificate, or by a bare key.
         case signature
+        /// EAP, as initiator.
+        case eap(EAPOptions)
+
+        /// How we take part in EAP; nil for other methods.
+        public var eap: EAPOptions? { if case .eap(let options) = self { options } else { nil } }
     }
 
     /// What proves it.
@@ -51,6 +57,8 @@ public struct RemoteAuthentication: Hashable, Sendable {
     public var acceptsSharedKey: Bool
     /// A signature is accepted.
     public var acceptsSignature: Bool
+    /// Methods of EAP that prove a responder which sends no AUTH payload of its own first (RFC 5998).
+    public var eapMethods: [EAPMethod] = []
     /// Certificates of which the peer must have one; empty for any that an authority vouches for.
     public var certificates: [[UInt8]]
     /// Authorities of which one must stand above the peer's certificate; empty for any that is believed.
@@ -70,6 +78,13 @@ public struct RemoteAuthentication: Hashable, Sendable {
     public static let signature = RemoteAuthentication(acceptsSharedKey: false, acceptsSignature: true)
     /// Either.
     public static let either = RemoteAuthentication(acceptsSharedKey: true, acceptsSignature: true)
+
+    /// A method of EAP alone, which proves both ends.
+    public static let eap: RemoteAuthentication = {
+        var remote = RemoteAuthentication(acceptsSharedKey: false, acceptsSignature: false)
+        remote.eapMethods = EAPMethod.allCases.filter { $0.mayProveServerAlone }
+        return remote
+    }()
 
     private init(acceptsSharedKey: Bool, acceptsSignature: Bool) {
         self.acceptsSharedKey = acceptsSharedKey

@@ -77,6 +77,12 @@ public struct ConnectionPolicy: Sendable {
     public var localAuthentication = LocalAuthentication()
     /// What is accepted as proof of who the peer is.
     public var remoteAuthentication = RemoteAuthentication.sharedKey
+    /// Our proofs after the first (RFC 4739).
+    public var laterLocalRounds: [LocalRound] = []
+    /// The peer's proofs after the first.
+    public var laterRemoteRounds: [RemoteRound] = []
+    /// What EAP methods prove us by.
+    public var eapSecrets = EAPSecrets.none
     /// Certificates and keys for signatures.
     public var credentials = CredentialStore.empty
     /// IKE proposals in order of preference.
@@ -174,7 +180,9 @@ public struct ConnectionPolicy: Sendable {
             && localIdentity == other.localIdentity && remoteIdentity == other.remoteIdentity
             && hasSameKeys(as: other) && hasSamePostquantumKeys(as: other)
             && localAuthentication == other.localAuthentication
-            && remoteAuthentication == other.remoteAuthentication && proposals == other.proposals
+            && remoteAuthentication == other.remoteAuthentication
+            && laterLocalRounds == other.laterLocalRounds && laterRemoteRounds == other.laterRemoteRounds
+            && proposals == other.proposals
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
             && mobike == other.mobike && requestedAddresses == other.requestedAddresses
@@ -195,7 +203,8 @@ public struct ConnectionPolicy: Sendable {
     /// Keys of connections that were loaded over vici come and go on their own and end no IKE_SA.
     private func hasSameKeys(as other: ConnectionPolicy) -> Bool {
         isFromVici && other.isFromVici
-            || sharedKeys == other.sharedKeys && credentials.isEquivalent(to: other.credentials)
+            || sharedKeys == other.sharedKeys && eapSecrets == other.eapSecrets
+                && credentials.isEquivalent(to: other.credentials)
     }
 
     /// True when it was loaded over vici, whose defaults are strongSwan's.

@@ -14,12 +14,13 @@ struct ConnectionBuilder {
 
     func policy(_ keyring: SharedKeyring) -> ConnectionPolicy {
         let lifetime = Lifetimes.IKE(options)
+        let (local, remote) = (localRounds, remoteRounds)
         var policy = ConnectionPolicy(
             name: options.name,
             localAddresses: localAddresses,
             remoteAddress: remoteAddress,
-            localIdentity: options.localRounds.first?.identity?.identity,
-            remoteIdentity: options.remoteRounds.first?.identity?.identity,
+            localIdentity: local.first?.identity,
+            remoteIdentity: remote.first?.identity,
             sharedKeys: keyring,
             proposals: proposals(options.proposals, standard: DefaultProposals.ike),
             tunnels: options.children.map { tunnel($0) },
@@ -33,8 +34,10 @@ struct ConnectionBuilder {
             keyingTries: Int(clamping: options.keyingTries ?? 1),
             origin: Self.origin
         )
-        policy.localAuthentication = localAuthentication
-        policy.remoteAuthentication = remoteAuthentication
+        policy.localAuthentication = local.first?.authentication ?? LocalAuthentication()
+        policy.remoteAuthentication = remote.first?.authentication ?? .sharedKey
+        policy.laterLocalRounds = Array(local.dropFirst())
+        policy.laterRemoteRounds = Array(remote.dropFirst())
         policy.requestedAddresses = options.virtualAddresses
         policy.postquantum = postquantum
         policy.mobike = options.mobike ?? true
@@ -54,37 +57,77 @@ struct ConnectionBuilder {
         )
     }
 
-    /// Without a method charon signs with a key of ours.
-    private var localAuthentication: LocalAuthentication {
-        let sending = options.sendCertificate.flatMap { CertificateSending(rawValue: $0) } ?? .ifAsked
-        guard let method = options.localRounds.first?.method else {
-            return LocalAuthentication(
-                .signature,
-                certificates: credentials.local.map { $0.encoded },
-                sending: sending
+    private var localRounds: [LocalRound] {
+        let rounds = options.localRounds.enumerated().map { index, round in
+            LocalRound(
+                identity: round.identity?.identity,
+                authentication: localAuthentication(round, credentials.local[index])
             )
         }
-        guard case .publicKey(let text) = method else { return LocalAuthentication() }
-        return LocalAuthentication(
-            .signature,
-            certificates: credentials.local.map { $0.encoded },
-            constraint: SignatureOption(text)?.constraint ?? SignatureConstraint(),
-            sending: sending
-        )
+        // Without a round charon signs with a key of ours.
+        return rounds.isEmpty
+            ? [LocalRound(identity: nil, authentication: localAuthentication(nil, RoundCredentials.Round()))]
+            : rounds
     }
 
-    /// Without a method charon takes any.
-    private var remoteAuthentication: RemoteAuthentication {
-        let round = options.remoteRounds.first
+    private func localAuthentication(
+        _ round: AuthenticationOptions?,
+        _ credentials: RoundCredentials.Round
+    ) -> LocalAuthentication {
+        var local = LocalAuthentication(
+            .signature,
+            certificates: credentials.certificates.map { $0.encoded },
+            sending: options.sendCertificate.flatMap { CertificateSending(rawValue: $0) } ?? .ifAsked
+        )
+        switch round?.method {
+        case .psk, .xauth: return LocalAuthentication()
+        case .publicKey(let text):
+            local.constraint = SignatureOption(text)?.constraint ?? SignatureConstraint()
+        case .eap(let text):
+            local.method = .eap(
+                EAPOptions(
+                    methods: EAPOption(text)?.methods ?? [],
+                    identity: round?.eapIdentity?.identity,
+                    server: round?.aaaIdentity?.identity
+                )
+            )
+        case nil: break
+        }
+        return local
+    }
+
+    private var remoteRounds: [RemoteRound] {
+        let rounds = options.remoteRounds.enumerated().map { index, round in
+            RemoteRound(
+                identity: round.identity?.identity,
+                authentication: remoteAuthentication(round, credentials.remote[index])
+            )
+        }
+        // Without a round charon takes any proof.
+        return rounds.isEmpty
+            ? [
+                RemoteRound(
+                    identity: nil,
+                    authentication: remoteAuthentication(nil, RoundCredentials.Round())
+                )
+            ]
+            : rounds
+    }
+
+    private func remoteAuthentication(
+        _ round: AuthenticationOptions?,
+        _ credentials: RoundCredentials.Round
+    ) -> RemoteAuthentication {
         var remote = RemoteAuthentication.either
         switch round?.method {
         case .publicKey(let text):
             remote = .signature
             remote.constraint = SignatureOption(text)?.constraint ?? SignatureConstraint()
         case .psk: return .sharedKey
-        case .eap, .xauth, nil: break
+        case .eap: remote = .eap
+        case .xauth, nil: break
         }
-        remote.certificates = credentials.remote.map { $0.encoded }
+        remote.certificates = credentials.certificates.map { $0.encoded }
         remote.authorities = credentials.authorities.map { $0.encoded }
         remote.publicKeys = credentials.publicKeys
         remote.revocation = round?.revocation.flatMap { RevocationPolicy(rawValue: $0) } ?? .relaxed

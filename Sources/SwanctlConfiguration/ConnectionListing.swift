@@ -43,13 +43,8 @@ extension ConnectionListing {
             if let timeout = options.dpdTimeout, timeout > 0 { conn.set("dpd_timeout", timeout) }
             if let identity = options.ppkIdentity { conn.set("ppk_id", identity) }
             if options.ppkRequired == true { conn.set("ppk_required", flag: true) }
-            Self.add(options.localRounds, "local", (credentials.local, []), to: &conn)
-            Self.add(
-                options.remoteRounds,
-                "remote",
-                (credentials.remote, credentials.authorities),
-                to: &conn
-            )
+            Self.add(options.localRounds, "local", credentials.local, to: &conn)
+            Self.add(options.remoteRounds, "remote", credentials.remote, to: &conn)
         }
         children = options.children.map { Child(name: $0.name, section: Self.section($0)) }
     }
@@ -71,7 +66,7 @@ extension ConnectionListing {
     private static func add(
         _ rounds: [AuthenticationOptions],
         _ side: String,
-        _ first: (certificates: [CertificateInfo], authorities: [CertificateInfo]),
+        _ credentials: [RoundCredentials.Round],
         to conn: inout ViciMessage
     ) {
         // charon has a round of any class where none was given.
@@ -90,8 +85,16 @@ extension ConnectionListing {
                 }
                 section.list("groups", round.groups.map { $0.description })
                 section.list("cert_policy", round.certificatePolicies)
-                section.list("certs", index == 0 ? first.certificates.map { $0.subject } : [])
-                section.list("cacerts", index == 0 ? first.authorities.map { $0.subject } : [])
+                section.list(
+                    "certs",
+                    credentials.indices.contains(index)
+                        ? credentials[index].certificates.map { $0.subject } : []
+                )
+                section.list(
+                    "cacerts",
+                    credentials.indices.contains(index)
+                        ? credentials[index].authorities.map { $0.subject } : []
+                )
             }
         }
     }

@@ -13,13 +13,9 @@ public struct LoadedConnection: Sendable {
     /// The certificates that came with it.
     let certificates: [CertificateInfo]
 
-    func with(
-        _ keyring: SharedKeyring,
-        _ credentials: CredentialStore,
-        _ postquantumKeys: SharedKeyring
-    ) -> LoadedConnection {
+    func with(_ keyrings: LoadedKeyrings, _ credentials: CredentialStore) -> LoadedConnection {
         LoadedConnection(
-            policy: policy.with(keyring, credentials, postquantumKeys),
+            policy: policy.with(keyrings, credentials),
             listing: listing,
             settings: settings,
             certificates: certificates
@@ -48,8 +44,8 @@ public struct LoadedConfiguration: Sendable {
 
     /// The connections in the order of their first loading.
     public var connections: [LoadedConnection] {
-        let (keyring, credentials, postquantumKeys) = (keyring, credentials, secrets.postquantumKeys)
-        return connectionTable.values.map { $0.with(keyring, credentials, postquantumKeys) }
+        let (keyrings, credentials) = (secrets.keyrings, credentials)
+        return connectionTable.values.map { $0.with(keyrings, credentials) }
     }
 
     /// The connections' names in the same order.
@@ -57,7 +53,7 @@ public struct LoadedConfiguration: Sendable {
 
     /// The connection of a name; nil when none was loaded.
     public func connection(_ name: String) -> LoadedConnection? {
-        connectionTable[name].map { $0.with(keyring, credentials, secrets.postquantumKeys) }
+        connectionTable[name].map { $0.with(secrets.keyrings, credentials) }
     }
 
     /// What all its connections share: certificates, keys and lists.

@@ -20,6 +20,13 @@ struct LoadedSecret: Sendable {
     let key: SecretKey
 }
 
+/// The secrets of the moment, by what they are for.
+struct LoadedKeyrings: Sendable {
+    let shared: SharedKeyring
+    let postquantum: SharedKeyring
+    let eap: EAPSecrets
+}
+
 /// The shared secrets by their identifier, bounded in number.
 ///
 /// A secret without an identifier cannot be listed or unloaded, only cleared.
@@ -37,6 +44,16 @@ struct SecretTable: Sendable {
 
     /// Those of purpose `ppk`, by their names.
     var postquantumKeys: SharedKeyring { SharedKeyring(entries(.ppk)) }
+
+    /// Those of purposes `eap` and `ntlm`.
+    var eapSecrets: EAPSecrets {
+        EAPSecrets(passwords: SharedKeyring(entries(.eap)), hashes: SharedKeyring(entries(.ntlm)))
+    }
+
+    /// All of the moment.
+    var keyrings: LoadedKeyrings {
+        LoadedKeyrings(shared: keyring, postquantum: postquantumKeys, eap: eapSecrets)
+    }
 
     /// The keyring since the last change; nil while it must be built.
     private var settled: SharedKeyring?

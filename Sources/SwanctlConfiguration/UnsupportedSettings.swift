@@ -1,3 +1,4 @@
+import EAP
 import IPsecTypes
 
 /// Valid settings that Causeway does not carry out yet, and what is said of each: one line a setting, so that a
@@ -12,10 +13,7 @@ struct UnsupportedSettings {
         addExchange(options, path)
         addAddresses(options, path)
         addExtensions(options, path)
-        for rounds in [options.localRounds, options.remoteRounds] {
-            if rounds.count > 1 { add("\(path).\(rounds[1].name)", "a second round of authentication") }
-            for round in rounds { addRound(round, path) }
-        }
+        addRounds(options, path)
         for child in options.children {
             let path = "\(path).children.\(child.name)"
             addProtection(child, path)
@@ -69,23 +67,42 @@ struct UnsupportedSettings {
         }
     }
 
-    private mutating func addRound(_ round: AuthenticationOptions, _ path: String) {
+    private mutating func addRounds(_ options: ConnectionOptions, _ path: String) {
+        for round in options.localRounds { addRound(round, path, isLocal: true) }
+        // The peer as EAP client is a responder's matter; as initiator, EAP may prove the responder too (RFC 5998).
+        let usesEAP = options.localRounds.contains { if case .eap = $0.method { true } else { false } }
+        for (index, round) in options.remoteRounds.enumerated() {
+            addRound(round, path, isLocal: false)
+            guard case .eap(let text) = round.method else { continue }
+            let proves = EAPOption(text)?.methods.contains { $0.mayProveServerAlone } ?? false
+            if !usesEAP || !proves || index > 0 { add("\(path).\(round.name).auth", text) }
+        }
+        let rounds = [options.localRounds, options.remoteRounds].first { $0.count > 1 }
+        // RFC 8784 does not say which of several proofs the key is part of.
+        if let second = rounds?[1], !(options.ppkIdentity ?? "").isEmpty || options.ppkRequired == true {
+            add("\(path).\(second.name)", "a second round of authentication beside ppk_id")
+        }
+    }
+
+    private mutating func addRound(_ round: AuthenticationOptions, _ path: String, isLocal: Bool) {
         let path = "\(path).\(round.name)"
+        var takesEAP = false
         switch round.method {
         case .psk, nil: break
         case .publicKey(let text): if SignatureOption(text) == nil { add("\(path).auth", text) }
-        case .eap(let text), .xauth(let text): add("\(path).auth", text)
+        case .eap(let text):
+            takesEAP = isLocal
+            if EAPOption(text) == nil { add("\(path).auth", text) }
+        case .xauth(let text): add("\(path).auth", text)
         }
-        for (key, value) in [
-            ("id", round.identity), ("ca_id", round.caIdentity), ("aaa_id", round.aaaIdentity),
-            ("eap_id", round.eapIdentity), ("xauth_id", round.xauthIdentity),
-        ] {
+        let names: [(String, IdentityOption?, isTaken: Bool)] = [
+            ("id", round.identity, true), ("ca_id", round.caIdentity, false),
+            ("aaa_id", round.aaaIdentity, takesEAP), ("eap_id", round.eapIdentity, takesEAP),
+            ("xauth_id", round.xauthIdentity, false),
+        ]
+        for (key, value, isTaken) in names {
             guard let value else { continue }
-            if key != "id" {
-                add("\(path).\(key)", value.description)
-            } else if value.identity == nil {
-                add("\(path).id", value.description)
-            }
+            if !isTaken || value.identity == nil { add("\(path).\(key)", value.description) }
         }
         add("\(path).groups", round.groups.first?.description)
         add("\(path).cert_policy", round.certificatePolicies.first)

@@ -56,15 +56,20 @@ enum ModuleTable {
             system: ["Synchronization", "FoundationEssentials"],
             unsafe: true
         ),
+        ModuleRule("EAP", .pure, ["Primitives", "Cryptography"]),
         ModuleRule("IPsecTypes", .pure, ["Primitives", "IPPackets", "Cryptography"]),
         ModuleRule("IKEMessages", .pure, vocabulary),
-        ModuleRule("Policy", .pure, vocabulary),
+        ModuleRule("Policy", .pure, vocabulary.union(["EAP"])),
         ModuleRule(
             "IKECore",
             .pure,
-            vocabulary.union(["IKEMessages", "Policy", "HeapModule", "DequeModule"])
+            vocabulary.union(["EAP", "IKEMessages", "Policy", "HeapModule", "DequeModule"])
         ),
-        ModuleRule("IKEv2", .pure, vocabulary.union(["IKEMessages", "Policy", "IKECore", "DequeModule"])),
+        ModuleRule(
+            "IKEv2",
+            .pure,
+            vocabulary.union(["EAP", "IKEMessages", "Policy", "IKECore", "DequeModule"])
+        ),
         ModuleRule("ESP", .pure, vocabulary),
         ModuleRule(
             "PacketPump",
@@ -81,13 +86,13 @@ enum ModuleTable {
             unsafe: true
         ),
         ModuleRule("Vici", .pure, ["Primitives"]),
-        ModuleRule("GatewayConfiguration", .external, vocabulary.union(["Policy", "Yams"])),
-        ModuleRule("SwanctlConfiguration", .pure, vocabulary.union(["Vici", "Policy"])),
+        ModuleRule("GatewayConfiguration", .external, vocabulary.union(["EAP", "Policy", "Yams"])),
+        ModuleRule("SwanctlConfiguration", .pure, vocabulary.union(["EAP", "Vici", "Policy"])),
         ModuleRule(
             "Gateway",
             .system,
             vocabulary.union([
-                "IKEMessages", "Policy", "IKECore", "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici",
+                "EAP", "IKEMessages", "Policy", "IKECore", "IKEv2", "ESP", "PacketPump", "LinuxIO", "Vici",
                 "GatewayConfiguration", "SwanctlConfiguration", "Logging", "DequeModule", "HeapModule",
             ]),
             system: ["Dispatch", "Synchronization"]

@@ -145,12 +145,12 @@ struct Puppet {
     }
 
     /// Answers an engine's IKE_SA_INIT request and derives the keys.
-    mutating func answer(_ request: [UInt8]) throws -> [UInt8] {
+    mutating func answer(_ request: [UInt8], saying more: [Payload] = []) throws -> [UInt8] {
         initRequest = request
         peerSPI = try ReceivedMessage.header(of: request).initiatorSPI
         try derive(from: request, initiatorNonce: peerNonce)
         let header = header(.ikeSAInit, id: 0, isResponse: true)
-        initResponse = try IKEMessage(header: header, payloads: initPayloads()).encoded()
+        initResponse = try IKEMessage(header: header, payloads: initPayloads() + more).encoded()
         return initResponse
     }
 

@@ -124,10 +124,10 @@ class CertifiedSwan(StrongSwan):
                 (self.dir / directory / name).chmod(0o600)
 
 
-def certified(lab, kind_a="p256", kind_b="p256", **changes):
+def certified(lab, kind_a="p256", kind_b="p256", peer=CertifiedSwan, **changes):
     """(scene, authority): both ends prove themselves by certificates of an intermediate authority."""
     changes = {"local_id_a": "a.test", "remote_id_a": "b.test", "local_id_b": "b.test", "remote_id_b": "a.test", **changes}
-    scene = Scene(lab, peer=CertifiedSwan, peer_runs=False, **changes)
+    scene = Scene(lab, peer=peer, peer_runs=False, **changes)
     authority = Authority(lab.dir)
     scene.own = authority.make("a", kind_a, ["DNS:a.test"], by="ca-intermediate")
     scene.theirs = authority.make("b", kind_b, ["DNS:b.test"], by="ca-intermediate")

@@ -5,16 +5,23 @@ import Vici
 
 /// A connection `c` with the child `n`, good in itself, with `keys` in the connection and `childKeys` in the
 /// child.
-func connectionText(_ keys: String = "", child childKeys: String = "", remote: String = "") -> String {
+func connectionText(
+    _ keys: String = "",
+    child childKeys: String = "",
+    local: String = "auth = psk",
+    remote: String = ""
+)
+    -> String
+{
     """
     connections {
       c {
         \(keys)
         local {
-          auth = psk
+          \(local)
         }
         remote {
-          auth = psk
+          \(remote.contains("auth =") ? "" : "auth = psk")
           \(remote)
         }
         children {

@@ -71,6 +71,7 @@ struct Reading: CustomStringConvertible {
         case .initiatorSelectors: return "TSi"
         case .responderSelectors: return "TSr"
         case .configuration: return "CP"
+        case .eap: return "EAP"
         case .unknown(let type, _, _): return "payload\(type)"
         }
     }
