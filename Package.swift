@@ -139,7 +139,7 @@ let package = Package(
         tests(
             "Gateway",
             [
-                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "IKEMessages", "Cryptography",
+                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "IKEMessages", "Cryptography", "EAP",
                 "LinuxIO", "Vici", "GatewayConfiguration", logging,
             ]
         ),

@@ -41,13 +41,15 @@ public final class TLSSession: Sendable {
     ///
     /// - Parameters:
     ///   - path: the authorities above the certificate that are sent along.
+    ///   - allowsTLS13: false for TLS 1.2 alone.
     public init(
         _ role: Role,
         certificate: CertificateInfo,
         path: [CertificateInfo],
-        key: PrivateKeyInfo
+        key: PrivateKeyInfo,
+        allowsTLS13: Bool = true
     ) throws(CryptoError) {
-        state = Mutex(try TLSState(role, certificate.parsed, path.map { $0.parsed }, key))
+        state = Mutex(try TLSState(role, certificate.parsed, path.map { $0.parsed }, key, allowsTLS13))
     }
 
     /// Takes octets of the other end's, none where a client begins, and goes on as far as they reach.
@@ -95,7 +97,8 @@ private struct TLSState: ~Copyable {
         _ role: TLSSession.Role,
         _ certificate: Certificate,
         _ path: [Certificate],
-        _ key: PrivateKeyInfo
+        _ key: PrivateKeyInfo,
+        _ allowsTLS13: Bool
     ) throws(CryptoError) {
         let method = unsafe role == .client ? TLS_client_method() : TLS_server_method()
         guard let context = unsafe SSL_CTX_new(method) else { throw .exhausted }
@@ -119,6 +122,9 @@ private struct TLSState: ~Copyable {
             throw .exhausted
         }
         unsafe SSL_set_bio(connection, incoming, outgoing)
+        if !allowsTLS13 {
+            _ = unsafe SSL_ctrl(connection, SSL_CTRL_SET_MAX_PROTO_VERSION, Int(TLS1_2_VERSION), nil)
+        }
         switch role {
         case .client: unsafe SSL_set_connect_state(connection)
         case .server: unsafe SSL_set_accept_state(connection)
@@ -152,7 +158,7 @@ private struct TLSState: ~Copyable {
             nil
         )
         try check(Int32(clamping: leastVersion), "SSL_CTX_set_min_proto_version")
-        _ = unsafe SSL_CTX_set_options(context, noTicket)
+        _ = unsafe SSL_CTX_set_options(context, Option.noTicket | Option.noRenegotiation | Option.legacyServer)
         unsafe SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
         guard let chain = unsafe OPENSSL_sk_new_null() else { throw .exhausted }
         defer { unsafe OPENSSL_sk_free(chain) }
@@ -163,8 +169,13 @@ private struct TLSState: ~Copyable {
         )
     }
 
-    /// SSL_OP_NO_TICKET, which is no constant that Swift can see.
-    private static let noTicket: UInt64 = 1 << 14
+    /// SSL_OP_…, which are no constants that Swift can see.
+    private enum Option {
+        static let noTicket: UInt64 = 1 << 14
+        static let noRenegotiation: UInt64 = 1 << 30
+        /// Servers that say nothing of renegotiation (RFC 5746), strongSwan's among them: there is none here.
+        static let legacyServer: UInt64 = 1 << 2
+    }
 
     var version: String {
         unsafe SSL_get_version(connection).map { unsafe String(cString: $0) } ?? "unknown"
@@ -208,13 +219,14 @@ private struct TLSState: ~Copyable {
         }
     }
 
-    /// RFC 5216 §2.3, RFC 9190 §2.3: the first 64 octets that are exported.
+    /// RFC 5216 §2.3, RFC 9190 §2.3: the first 64 of 128 octets that are exported; with TLS 1.3 the number is part of what
+    /// they are made of.
     private func masterSessionKey() throws(CryptoError) -> SecretKey {
         let isTLS13 = unsafe SSL_version(connection) >= TLS1_3_VERSION
         let label = isTLS13 ? "EXPORTER_EAP_TLS_Key_Material" : "client EAP encryption"
         /// The type of EAP-TLS.
         let type: [UInt8] = [0x0d]
-        return try unsafe SecretKey(count: 64) { (target) throws(CryptoError) in
+        let material = try unsafe SecretKey(count: 128) { (target) throws(CryptoError) in
             let result = unsafe SSL_export_keying_material(
                 connection,
                 target.baseAddress,
@@ -227,6 +239,7 @@ private struct TLSState: ~Copyable {
             )
             try check(result, "SSL_export_keying_material")
         }
+        return try material.slice(0..<64)
     }
 
     private func output() -> [UInt8] {

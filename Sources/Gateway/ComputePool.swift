@@ -57,7 +57,7 @@ final class ComputePool: Sendable {
 
     /// Takes a job; when too many wait it is answered with a failure at once, which ends the handshake behind it.
     func submit(_ job: ComputeJob) {
-        submit(Waiting(job: job.again(), inquiries: 0, since: MonotonicClock.now()))
+        submit(Waiting(job: job, inquiries: 0, since: MonotonicClock.now()))
     }
 
     private func submit(_ waiting: Waiting) {

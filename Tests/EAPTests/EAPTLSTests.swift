@@ -40,9 +40,18 @@ import Testing
         private var outgoing: [UInt8] = []
         private var incoming: [UInt8] = []
 
-        init(_ own: EAPCredentials.Certificate, _ judge: @escaping @Sendable ([[UInt8]]) -> TLSVerdict) throws
-        {
-            session = try TLSSession(.server, certificate: own.certificate, path: own.path, key: own.key)
+        init(
+            _ own: EAPCredentials.Certificate,
+            allowsTLS13: Bool = true,
+            _ judge: @escaping @Sendable ([[UInt8]]) -> TLSVerdict
+        ) throws {
+            session = try TLSSession(
+                .server,
+                certificate: own.certificate,
+                path: own.path,
+                key: own.key,
+                allowsTLS13: allowsTLS13
+            )
             self.judge = judge
         }
 
@@ -118,17 +127,17 @@ import Testing
         EAPPeer(EAPCredentials(identity: [], methods: [.tls], certificate: own))
     }
 
-    @Test(arguments: [64, 500, 4000])
-    func handshakes(_ fragment: Int) throws {
+    @Test(arguments: [64, 500, 4000], [true, false])
+    func handshakes(_ fragment: Int, _ allowsTLS13: Bool) throws {
         let (ours, theirs) = (try Chain("carol"), try Chain("moon", extraNames: fragment == 64 ? 0 : 200))
         var peer = peer(ours.own)
-        var server = try Server(theirs.own, verdict(ours.root))
+        var server = try Server(theirs.own, allowsTLS13: allowsTLS13, verdict(ours.root))
         server.fragment = fragment
         let outcome = try run(&peer, &server, verdict(theirs.root)).result.get()
         #expect(outcome.method == .tls)
         #expect(outcome.key != nil)
         #expect(outcome.key == server.key)
-        #expect(server.session.version == "TLSv1.3")
+        #expect(server.session.version == (allowsTLS13 ? "TLSv1.3" : "TLSv1.2"))
     }
 
     /// Our own certificate goes in fragments as well.

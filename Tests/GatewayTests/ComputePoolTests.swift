@@ -1,7 +1,10 @@
 import Cryptography
+import EAP
 import IKECore
 import IPPackets
 import Logging
+import Policy
+import Primitives
 import Synchronization
 import Testing
 
@@ -56,5 +59,50 @@ import Testing
         let results = try await answers.waitFor(201)
         let place = results.firstIndex { $0.id == 1000 } ?? .max
         #expect(place < 100)
+    }
+
+    /// A step of a handshake is carried out with what the server sent, which must not go astray on the way.
+    @Test func stepsOfHandshakesHaveTheirInput() async throws {
+        let key = try PrivateKeyInfo.generate(.p256)
+        let content = CertificateContent(subject: [("CN", "carol")], notBefore: 0, notAfter: 4_000_000_000)
+        let certificate = try key.issue(content, for: try key.publicKey(), issuer: nil)
+        let own = EAPCredentials.Certificate(certificate: certificate, path: [], key: key)
+        var peer = EAPPeer(EAPCredentials(identity: [], methods: [.tls], certificate: own))
+        var entropy: any EntropySource = SystemEntropy()
+        let connection = ConnectionPolicy(
+            name: "c",
+            localAddresses: [],
+            remoteAddress: .any,
+            localIdentity: nil,
+            remoteIdentity: nil,
+            sharedKeys: SharedKeyring([]),
+            proposals: [],
+            tunnels: [],
+            origin: ConfigurationOrigin(source: "test")
+        )
+        let answers = Answers()
+        let pool = Self.pool(width: 1, answers)
+        for (number, data) in [[0x20], [0] + [UInt8](repeating: 0x41, count: 64)].enumerated() {
+            let packet = EAPPacket(.request, 1, type: EAPMethod.tls.rawValue, data: data)
+            guard case .compute(let work) = peer.receive(packet.encoded ?? [], entropy: &entropy) else {
+                Issue.record("nothing to compute")
+                return
+            }
+            let check = EAPServerCheck(work, connection: connection, identity: nil)
+            pool.submit(ComputeJob(id: UInt64(number), peer: self.peer(1), work: .advance(check)))
+            let result = try await answers.waitFor(number + 1)[number]
+            guard case .advanced(let progress) = result.outcome else {
+                Issue.record("another outcome")
+                return
+            }
+            switch (number, progress) {
+            case (0, .going(let flight)):
+                #expect(!flight.isEmpty)
+                _ = peer.take(progress)
+            // No record of TLS: whoever sees it says so.
+            case (1, .failed): break
+            default: Issue.record("step \(number): \(progress)")
+            }
+        }
     }
 }

@@ -82,7 +82,7 @@ def unpacked():
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
         try:
-            peers.download(debs, peers.closure(PACKAGES))
+            peers.download(debs, lambda: peers.closure(PACKAGES))
             peers.unpack(debs, part, NEEDED)
         except peers.PeerError as e:
             raise Unavailable(f"podman is not installed and could not be fetched: {e}") from None

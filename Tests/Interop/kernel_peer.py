@@ -14,7 +14,7 @@ MEMORY = "160M"
 
 # process 1 of the guest, whose root is the host's, read-only
 INIT = """#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin L=@dir@ STRONGSWAN_CONF=@dir@/strongswan.conf
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin L=@dir@
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /run
@@ -33,8 +33,7 @@ ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \\
   net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 @addresses@
-/usr/lib/ipsec/charon >$L/charon.out 2>&1 &
-until [ -S /run/vici.sock ]; do sleep 0.05; done
+@daemon@
 touch $L/up
 exec 5</dev/tty1
 while read -r id <&5; do
@@ -71,36 +70,26 @@ class KernelSites:
         return self.OUTER[side]
 
 
-class KernelSwan(StrongSwan):
-    """strongSwan with kernel-netlink, in the guest."""
+class Guest:
+    """A gateway in a guest: what its daemon is matters not. Mixed into a GatewayProcess."""
 
-    PLUGINS = "random nonce openssl pem pkcs1 x509 pubkey constraints hmac kdf gcm chapoly curve25519 kernel-netlink socket-default vici updown counters"
-    VICI = "/run/vici.sock"
+    DAEMON = ""                 # shell lines that start it and wait until it can be asked
 
-    def __init__(self, lab, role, *specs):
+    @staticmethod
+    def require():
         if not os.access("/dev/net/tun", os.R_OK):
             raise Skip("/dev/net/tun is not there")
         try:
             peers.fetch_extras()
         except peers.PeerError as e:
             raise Skip(f"no User-Mode Linux: {e}") from None
+
+    def boot(self, prologue, environment):
+        """Start the guest; its root is what is there after the shell line `prologue`."""
         self.numbers = 0
-        super().__init__(lab, role, *specs)
-
-    @property
-    def log_path(self):
-        return self.dir / "charon.log"             # of the lab's directory, the guest sees this part alone as its own
-
-    def log(self):
-        try:
-            return self.log_path.read_text(errors="replace")
-        except OSError:
-            return ""
-
-    def start(self):
         addresses = ("ip addr add 192.0.2.2/24 dev vec0; ip addr add 2001:db8::2/64 dev vec0 nodad; ip link set vec0 up; "
                      "ip addr add 10.2.0.1/24 dev vec1; ip link set vec1 up; ip route add default via 192.0.2.1")
-        text = INIT
+        text = INIT.replace("@daemon@", self.DAEMON)
         for name, value in {"dir": self.dir, "kernel": peers.EXTRAS.resolve(), "modules": MODULES, "addresses": addresses}.items():
             text = text.replace(f"@{name}@", str(value))
         init = self.dir / "init"
@@ -108,18 +97,21 @@ class KernelSwan(StrongSwan):
         init.chmod(0o755)
         control = self.dir / "control"
         os.mkfifo(control)
-        prologue, environment = swan_environment(self.dir)
         kernel = [str(peers.EXTRAS.resolve() / "usr/bin/linux.uml"), f"mem={MEMORY}", "root=none", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
                   f"init={init}", f"umid={self.lab.prefix}", f"uml_dir={self.dir}/uml",
                   "vec0:transport=tap,ifname=tb,depth=128,gro=1,mac=02:75:00:00:00:02", "vec1:transport=tap,ifname=tl,depth=128,gro=1,mac=02:75:00:00:00:03",
                   # commands come by a FIFO on descriptor 3: the two consoles must not share one
                   "con=null", "con0=null,fd:1", "con1=fd:3,null"]
-        line = prologue.replace(" && mount -t tmpfs tmpfs /run", "") + f"exec 3<>{control} && exec {shlex.join(kernel)}"
+        line = prologue + f"exec 3<>{control} && exec {shlex.join(kernel)}"
         self.process = self.lab.spawn("net", ["unshare", "-m", "sh", "-c", line], "guest.log", {**environment, "TMPDIR": "/dev/shm", "HOME": "/root"})
         if not wait_until(lambda: (self.dir / "up").exists() or not self.alive(), 60, 0.1) or not self.alive():
             raise LabError(f"the guest did not come up: {(self.lab.dir / 'guest.log').read_text(errors='replace')[-300:]} {self.tail(3)}")
-        self.reload()
-        return self
+
+    def log(self):
+        try:
+            return self.log_path.read_text(errors="replace")
+        except OSError:
+            return ""
 
     def run(self, command, timeout=30):
         """A shell line in the guest: (exit status, output)."""
@@ -132,17 +124,38 @@ class KernelSwan(StrongSwan):
             return 124, f"{command}: not done after {timeout} s"
         return int((self.dir / f"rc-{n}").read_text()), (self.dir / f"out-{n}").read_text(errors="replace")
 
-    def swanctl(self, *arguments, timeout=30):
-        status, text = self.run(f"{shlex.quote(str(peers.TREE.resolve()))}/usr/sbin/swanctl {shlex.join(arguments)} --uri unix://{self.VICI}", timeout)
-        return _Answer(status, text)
-
     def errors(self):
         """Counters of /proc/net/xfrm_stat that are not zero."""
         lines = self.run("cat /proc/net/xfrm_stat")[1].splitlines()
         return {k: int(v) for k, v in (x.split() for x in lines) if int(v)}
 
 
-class _Answer:
+class KernelSwan(Guest, StrongSwan):
+    """strongSwan with kernel-netlink, in the guest."""
+
+    PLUGINS = "random nonce openssl pem pkcs1 x509 pubkey constraints hmac kdf gcm chapoly curve25519 kernel-netlink socket-default vici updown counters"
+    VICI = "/run/vici.sock"
+    DAEMON = "export STRONGSWAN_CONF=$L/strongswan.conf\n/usr/lib/ipsec/charon >$L/charon.out 2>&1 &\nuntil [ -S /run/vici.sock ]; do sleep 0.05; done"
+
+    def __init__(self, lab, role, *specs):
+        self.require()
+        super().__init__(lab, role, *specs)
+
+    @property
+    def log_path(self):
+        return self.dir / "charon.log"             # of the lab's directory, the guest sees this part alone as its own
+
+    def start(self):
+        prologue, environment = swan_environment(self.dir)
+        self.boot(prologue.replace(" && mount -t tmpfs tmpfs /run", ""), environment)
+        self.reload()
+        return self
+
+    def swanctl(self, *arguments, timeout=30):
+        return Answer(*self.run(f"{shlex.quote(str(peers.TREE.resolve()))}/usr/sbin/swanctl {shlex.join(arguments)} --uri unix://{self.VICI}", timeout))
+
+
+class Answer:
     def __init__(self, returncode, stdout):
         self.returncode, self.stdout = returncode, stdout
 
@@ -150,13 +163,14 @@ class _Answer:
 class KernelScene(Scene):
     """Gateway a and the guest."""
 
-    def __init__(self, lab, ipv6=False, **changes):
+    def __init__(self, lab, ipv6=False, peer=KernelSwan, peer_runs=True, **changes):
         self.lab, self.sites = lab, KernelSites(lab, ipv6)
         self.observer = Observer(lab)
         lab.closers.append(self.observer.stop)
         self.spec_a, self.spec_b = pair(self.sites, **changes)
-        self.b = KernelSwan(lab, "b", self.spec_b)
-        self.b.start()
+        self.b = peer(lab, "b", self.spec_b)
+        if peer_runs:
+            self.b.start()
         self.a = subject(lab, "a", self.spec_a)
 
 

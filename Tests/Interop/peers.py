@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetch the programs that the demo and the tests meet: strongSwan and iperf3.
+"""Fetch the programs that the demo and the tests meet: strongSwan and iperf3, libreswan for single cases.
 
   peers.py fetch      download their Debian packages and unpack them into .lab/ (nothing is installed); does nothing if they are there
   peers.py show       say what is there
@@ -19,16 +19,20 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("CAUSEWAY_LAB", PROJECT / ".lab"))
 TREE = CACHE / "tree"
-STAMP = TREE / ".complete"
 # what single cases need, and skip without: a Linux kernel as a process (a peer whose kernel does ESP), a clock that moves
 EXTRAS = CACHE / "extras"
 EXTRA_PACKAGES = ["user-mode-linux", "kmod", "libkmod2", "libfaketime"]
+# its package conflicts with strongSwan's; NSS comes along so that tools and library are of one version
+LIBRESWAN = CACHE / "libreswan"
+LIBRESWAN_PACKAGES = ["libreswan", "libnss3-tools", "libnss3", "libnspr4"]
 
 STRONGSWAN = ["strongswan-charon", "strongswan-libcharon", "strongswan-swanctl", "libstrongswan", "libstrongswan-standard-plugins",
-              "libstrongswan-extra-plugins", "libcharon-extra-plugins"]
+              "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins"]
+# another list of packages is another cache
+STAMP = TREE / f".complete-{len(STRONGSWAN)}"
 IPERF = ["iperf3", "libiperf0"]
 NEEDED_FILES = ["usr/lib/ipsec/charon", "usr/sbin/swanctl", "usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so",
-                "usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "usr/lib/ipsec/plugins/libstrongswan-chapoly.so"]
+                "usr/lib/ipsec/plugins/libstrongswan-eap-mschapv2.so", "usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "usr/lib/ipsec/plugins/libstrongswan-chapoly.so"]
 
 STRONGSWAN_6 = ["strongswan-charon", "strongswan-swanctl", "charon-systemd", "libcharon-extra-plugins",
                 "libcharon-extauth-plugins", "libstrongswan-extra-plugins", "iproute2"]
@@ -66,13 +70,12 @@ def closure(names):
     return list(dict.fromkeys(names + [n for n in extra if not n.startswith(("libpam", "libnss"))]))
 
 
-def download(into, exactly=None):
-    """The packages as files in `into`; refreshes apt's lists once when they are absent or out of date."""
+def download(into, names):
+    """The packages that `names()` gives as files in `into`; refreshes apt's lists once when they are absent or out of date."""
     for attempt in (1, 2, 3):
         try:
-            names = exactly or closure(wanted())
             have = {p.name.split("_")[0] for p in into.glob("*.deb")}
-            missing = [n for n in names if n not in have]
+            missing = [n for n in names() if n not in have]
             if missing:
                 run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *missing], cwd=into)
             return
@@ -97,29 +100,40 @@ def unpack(debs, into, needed=NEEDED_FILES):
         raise PeerError(f"the packages do not hold {', '.join(absent)}")
 
 
-def fetch_extras():
-    """Make the cache of what single cases need; PeerError where this machine's archive does not have it."""
-    stamp = EXTRAS / f".complete-{len(EXTRA_PACKAGES)}"
-    if stamp.exists():
+def fetch_apart(into, stamp, names, needed, finish=lambda part: None):
+    """Make a cache of its own for what single cases need."""
+    if (into / stamp).exists():
         return
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock-extras", "w") as lock:
+    with open(CACHE / f"lock-{into.name}", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists():
+        if (into / stamp).exists():
             return
-        debs, part = CACHE / "debs-extras", CACHE / "extras.part"
+        debs, part = CACHE / f"debs-{into.name}", CACHE / f"{into.name}.part"
         for directory in (debs, part):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-        download(debs, EXTRA_PACKAGES)
-        unpack(debs, part, ["usr/bin/linux.uml", "usr/bin/kmod"])
+        download(debs, names)
+        unpack(debs, part, needed)
+        finish(part)
+        (part / stamp).touch()
+        shutil.rmtree(into, ignore_errors=True)
+        os.replace(part, into)
+        shutil.rmtree(debs, ignore_errors=True)
+
+
+def fetch_extras():
+    """Make the cache of what single cases need; PeerError where this machine's archive does not have it."""
+    def link(part):
         # where modprobe -d looks for them
         (part / "lib").mkdir(exist_ok=True)
         (part / "lib/modules").symlink_to("../usr/lib/uml/modules")
-        (part / stamp.name).touch()
-        shutil.rmtree(EXTRAS, ignore_errors=True)
-        os.replace(part, EXTRAS)
-        shutil.rmtree(debs, ignore_errors=True)
+    fetch_apart(EXTRAS, f".complete-{len(EXTRA_PACKAGES)}", lambda: EXTRA_PACKAGES, ["usr/bin/linux.uml", "usr/bin/kmod"], link)
+
+
+def fetch_libreswan():
+    """The same for libreswan."""
+    fetch_apart(LIBRESWAN, ".complete", lambda: closure(LIBRESWAN_PACKAGES), ["usr/libexec/ipsec/pluto", "usr/bin/certutil", "usr/bin/pk12util"])
 
 
 def newer_root():
@@ -171,13 +185,13 @@ def fetch(quiet=False):
         shutil.rmtree(part, ignore_errors=True)
         debs.mkdir(exist_ok=True)
         part.mkdir()
-        download(debs)
+        download(debs, lambda: closure(wanted()))
         try:
             unpack(debs, part)
         except PeerError:
             shutil.rmtree(debs, ignore_errors=True)     # a damaged download must not be found again
             raise
-        (part / ".complete").touch()
+        (part / STAMP.name).touch()
         shutil.rmtree(TREE, ignore_errors=True)
         os.replace(part, TREE)
         shutil.rmtree(debs, ignore_errors=True)
@@ -199,10 +213,11 @@ def main():
             fetch()
         except PeerError as e:
             sys.exit(f"peers.py: {e}")
-        try:
-            fetch_extras()
-        except PeerError as e:
-            print(f"peers: some cases will be skipped, no {', '.join(EXTRA_PACKAGES)}: {e}")
+        for more, what in ((fetch_extras, EXTRA_PACKAGES), (fetch_libreswan, ["libreswan"])):
+            try:
+                more()
+            except PeerError as e:
+                print(f"peers: some cases will be skipped, no {', '.join(what)}: {e}")
     elif sys.argv[1:] == ["show"]:
         print(f"{TREE}: {'complete' if STAMP.exists() else 'absent (make deps fetches it)'}")
     else:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the interop cases: causewayd against strongSwan, and itself, in network namespaces.
+"""Run the interop cases: causewayd against strongSwan, libreswan, and itself, in network namespaces.
 
   run.py [--jobs N] [--list] [PATTERN ...]     a pattern is a part of a case's name, or a shell pattern
 
@@ -29,7 +29,7 @@ from lab import Lab, LabError, remove_orphans, remove_spaces  # noqa: E402
 from scene import CASES, LONG, Failure, Skip  # noqa: E402
 
 # the long ones first: what is left at the end is short
-for _module in ("storms", "outages", "load", "certificates", "eap_cases", "algorithms", "addresses", "kernel_peer", "newer_peer", "fragments", "roaming", "paths", "vici_cases", "explain_cases", "streams", "updown", "cases"):
+for _module in ("storms", "outages", "load", "certificates", "eap_cases", "algorithms", "addresses", "kernel_peer", "libreswan", "newer_peer", "fragments", "roaming", "paths", "vici_cases", "explain_cases", "streams", "updown", "cases"):
     importlib.import_module(_module)
 
 TOTAL_SECONDS = 60 * 60 if LONG else 12 * 60
