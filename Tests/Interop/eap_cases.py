@@ -1,6 +1,7 @@
 """EAP and several proofs of identity against strongSwan."""
 from certificates import CertifiedSwan, Authority, certified, chain, prove
 from lab import wait_until
+from newer_peer import StrongSwan6
 from scene import case, expect
 
 PASSWORD = "Ar3etTnp-of-carol"
@@ -149,3 +150,28 @@ def several_proofs(lab):
     prove(scene, authority, "proofs: [certificate, eap]", "eap: [mschapv2]", "eap-id: carol", f"eap-password-file: {scene.password}")
     scene.a.reload()
     connects(scene)
+
+
+class EAPSwan6(StrongSwan6, EAPSwan):
+    """strongSwan 6, which makes the key of EAP-TLS by RFC 9190 with TLS 1.3; 5.9 did as a draft said."""
+    PLUGINS = StrongSwan6.PLUGINS
+
+    def write(self):
+        super().write()
+        path = self.dir / "strongswan.conf"
+        path.write_text(path.read_text() + "libtls {\n  version_max = 1.3\n}\n")
+
+
+@case("eap-tls-1.3", 60, own=True, long=True)
+def eap_tls_13(lab):
+    """TLS 1.3 alone proves both ends (RFC 9190, RFC 5998)."""
+    scene, authority = certified(lab, peer=EAPSwan6)
+    scene.b.local_lines, scene.b.remote_lines = ("auth = eap-tls", "certs = own.pem"), ("auth = eap-tls",)
+    scene.b.write()
+    scene.b.start()
+    chained = chain(scene.own, authority.intermediate)
+    scene.a.proof_lines = [f"    ca: {authority.root}", "    eap-only: true", "    eap: [tls]", f"    certificate: {chained}", f"    private-key: {scene.own.with_suffix('.key')}"]
+    scene.a.write()
+    scene.a.start()
+    connects(scene, 2)
+    expect("negotiated TLS 1.3" in scene.b.log(), "not TLS 1.3")
