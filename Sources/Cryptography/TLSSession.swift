@@ -158,7 +158,10 @@ private struct TLSState: ~Copyable {
             nil
         )
         try check(Int32(clamping: leastVersion), "SSL_CTX_set_min_proto_version")
-        _ = unsafe SSL_CTX_set_options(context, Option.noTicket | Option.noRenegotiation | Option.legacyServer)
+        _ = unsafe SSL_CTX_set_options(
+            context,
+            Option.noTicket | Option.noRenegotiation | Option.legacyServer
+        )
         unsafe SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
         guard let chain = unsafe OPENSSL_sk_new_null() else { throw .exhausted }
         defer { unsafe OPENSSL_sk_free(chain) }

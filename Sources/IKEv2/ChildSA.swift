@@ -23,6 +23,11 @@ struct ChildSA {
     var role = Role.current
     /// False while an older one of the tunnel still sends (RFC 7296 §2.8).
     var isSending: Bool
+    /// When the peer is asked for a sign that it has it, because none was heard by it: what still sends may be lost to the
+    /// peer.
+    var takesOverAt: Instant?
+    /// It sends as soon as the peer answers.
+    var awaitsAnswer = false
     /// Rekeys of it that failed in a row, and how the last one did.
     var failures = 0
     var lastFailure: DownCause?
@@ -34,6 +39,14 @@ struct ChildSA {
     var isTwin = false
     /// When it leaves the data plane if the peer has not deleted it.
     var abandonedAt: Instant?
+
+    /// How long one of another IKE_SA goes on sending while this one waits to be heard.
+    static let takeover = Duration.seconds(1)
+    /// The same where the peer may still repeat the request that made it: our response may be lost.
+    static let longTakeover = Duration.seconds(10)
+
+    /// Another IKE_SA's sends until the peer has shown that it has this one.
+    var waitsForPeer: Bool { isCurrent && !isSending && (takesOverAt != nil || awaitsAnswer) }
 
     var id: UInt32 { snapshot.id }
     var isCurrent: Bool { role == .current }

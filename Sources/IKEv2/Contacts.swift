@@ -23,6 +23,8 @@ struct Contacts {
         let remote: Endpoint
         /// False once it is being deleted, or another one takes over.
         let stays: Bool
+        /// Names of the tunnels that it carries.
+        let tunnels: [String]
     }
 
     /// Whom a connection is with: thousands of peers may share one.
@@ -67,6 +69,13 @@ struct Contacts {
         (peers[Peer(connection: connection, identity: identity.normalized)] ?? []).sorted()
     }
 
+    /// True when another IKE_SA of a connection with a peer carries the tunnel too.
+    func carries(_ tunnel: String, beside spi: IKESPI, with identity: Identity, of connection: String) -> Bool
+    {
+        let others = peers[Peer(connection: connection, identity: identity.normalized)] ?? []
+        return others.contains { $0 != spi && contacts[$0]?.tunnels.contains(tunnel) == true }
+    }
+
     /// True while there is an IKE_SA between these that is to stay.
     func has(_ pair: Pair) -> Bool { members[pair]?.contains { contacts[$0]?.stays ?? false } ?? false }
 
@@ -91,7 +100,8 @@ extension Contacts.Contact {
             pair: Contacts.Pair(state.localIdentity, state.peer.identity),
             connection: state.connection.name,
             remote: sa.common.remote,
-            stays: state.closing == nil && state.successor == nil && !state.awaitsHandover && !state.isSilent
+            stays: state.closing == nil && state.successor == nil && !state.awaitsHandover && !state.isSilent,
+            tunnels: state.children.filter { $0.isCurrent }.map { $0.snapshot.tunnel }
         )
     }
 }

@@ -11,9 +11,9 @@ extension Established {
             closing == nil, successor == nil
         else { return }
         let seconds = data.reduce(0) { $0 << 8 | Int64($1) }
-        // Early enough for an attempt that has to be repeated; at once where the time is shorter than that.
+        // Early enough for an attempt that has to be repeated; at half of the time where that is too short.
         let lead = min(max(.seconds(seconds) / 10, Self.authLead.lowerBound), Self.authLead.upperBound)
-        let wait = max(.seconds(seconds) - lead, .seconds(1))
+        let wait = max(.seconds(seconds) - min(lead, .seconds(seconds) / 2), .seconds(1))
         let due = context.now.advanced(by: wait)
         reauthAt = reauthAt.map { min($0, due) } ?? due
     }

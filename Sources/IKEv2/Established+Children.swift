@@ -138,14 +138,16 @@ extension Established {
             return [.notify(ChildNegotiation.notification(for: cause))]
         case .success(let agreement):
             do throws(CryptoError) {
-                let child = try installChild(
+                let waits = isCarriedElsewhere(agreement.tunnel.name, common, context)
+                var child = try installChild(
                     agreement,
                     nonces: nonces,
                     initiatedByUs: false,
-                    sendsAtOnce: true,
+                    sendsAtOnce: !waits,
                     common,
                     &context
                 )
+                if waits { child.takesOverAt = context.now.advanced(by: ChildSA.takeover) }
                 children.append(child)
                 context.report(.childUp(snapshot(common), child.snapshot))
             } catch {
@@ -225,8 +227,44 @@ extension Established {
             !children[index].isSending
         else { return .stay }
         children[index].isSending = true
+        children[index].takesOverAt = nil
         context.emit(.useForSending(childID: id))
         return .stay
+    }
+
+    /// True when a CHILD_SA of another IKE_SA with the peer sends for the tunnel: what the peer makes anew, it has not got
+    /// before our response arrives, and what we would send by it were lost.
+    func isCarriedElsewhere(_ tunnel: String, _ common: SACommon, _ context: EngineContext) -> Bool {
+        context.contacts.carries(
+            tunnel,
+            beside: common.localSPI,
+            with: peer.identity,
+            of: connection.name
+        )
+    }
+
+    /// Nobody was heard by CHILD_SAs that wait for it: the peer, if it has them, answers.
+    mutating func askBeforeTakeover(_ common: SACommon, _ context: inout EngineContext) -> Transition {
+        var asks = false
+        for index in children.indices {
+            guard let instant = children[index].takesOverAt, instant <= context.now else { continue }
+            children[index].takesOverAt = nil
+            guard children[index].isCurrent, !children[index].isSending else { continue }
+            children[index].awaitsAnswer = true
+            asks = true
+        }
+        guard asks, closing == nil, !isPlanned(.livenessCheck) else { return .stay }
+        return enqueue(.livenessCheck, common, &context)
+    }
+
+    /// The peer answered: it has this IKE_SA.
+    mutating func takeOver(_ context: inout EngineContext) {
+        for index in children.indices where children[index].awaitsAnswer {
+            children[index].awaitsAnswer = false
+            guard children[index].isCurrent, !children[index].isSending else { continue }
+            children[index].isSending = true
+            context.emit(.useForSending(childID: children[index].id))
+        }
     }
 
     /// The peer deletes CHILD_SAs by its inbound SPIs; the answer names ours (RFC 7296 §1.4.1), but for those

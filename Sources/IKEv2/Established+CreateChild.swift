@@ -331,16 +331,18 @@ extension Established {
             abandon(pending.subject, &context)
             return answer(pending, [.notify(NotifyPayload(.temporaryFailure))], common, &context)
         }
-        let child = try installChild(
+        let waits = old == nil && isCarriedElsewhere(agreement.tunnel.name, common, context)
+        var child = try installChild(
             agreement,
             nonces: (pending.initiatorNonce, nonce),
             secrets: secrets,
             initiatedByUs: false,
             // The peer has no keys before our response arrives: the old one sends until the new one was heard.
-            sendsAtOnce: old == nil,
+            sendsAtOnce: old == nil && !waits,
             common,
             &context
         )
+        if waits { child.takesOverAt = context.now.advanced(by: ChildSA.longTakeover) }
         let twin = rekeys == nil ? current(like: agreement) : nil
         children.append(child)
         noteRival(child, rekeys ?? twin?.id)

@@ -22,6 +22,7 @@ extension Established {
         consider(reauthenticationDue)
         for child in children {
             consider(child.abandonedAt)
+            consider(child.takesOverAt)
             if child.role != .deleting { consider(child.snapshot.expiresAt) }
             guard child.isCurrent else { continue }
             consider(rekeyDue(child))
@@ -56,6 +57,7 @@ extension Established {
     }
 
     mutating func timeout(_ common: SACommon, _ context: inout EngineContext) -> Transition {
+        if case .close = askBeforeTakeover(common, &context) { return .close }
         if let active, let request = active.request, request.nextAt <= context.now {
             if case .close = retransmit(active, request, common, &context) { return .close }
         }

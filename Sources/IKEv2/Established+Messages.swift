@@ -53,6 +53,7 @@ extension Established {
         }
         noteAuthentic(datagram, &common, &context)
         guard !header.isResponse else {
+            takeOver(&context)
             if let end = noteResponse(payloads, header, datagram, &common, &context) { return end }
             return complete(payloads, common, &context)
         }

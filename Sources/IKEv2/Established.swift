@@ -227,7 +227,9 @@ struct Established {
         if cause == .duplicate {
             // The peer's answer to our DELETE may overtake what it sent before.
             let until = context.now.advanced(by: RetiredChild.grace)
-            context.retired += retired.map { RetiredChild(snapshot: $0.snapshot, until: until) }
+            context.retired += retired.map {
+                RetiredChild(snapshot: $0.snapshot, until: min($0.until, until))
+            }
         } else {
             for child in retired { Self.remove(child.snapshot, &context) }
         }

@@ -118,16 +118,23 @@ extension IKEv2Engine {
                 Self.isSamePeer(loser, winner), case .established(let lost) = loser.state,
                 case .established(let kept) = winner.state, lost.successor == nil, lost.closing == nil
             else { continue }
+            guard duplicate.isForced || !kept.children.contains(where: { $0.waitsForPeer }) else {
+                // The peer may not have got what it carries: nothing would be left to send by.
+                let dueAt = context.now.advanced(by: Self.reauthenticationGrace)
+                duplicates.append(Duplicate(loser: duplicate.loser, winner: duplicate.winner, dueAt: dueAt))
+                continue
+            }
             let (missing, extra) = Self.compare(lost, kept)
             if missing, lost.isReauthenticating {
-                // Its tunnels come up one by one; should they not, its lifetime ends it.
+                // Its tunnels come up one by one, and some may have come up here since.
                 duplicates.append(
                     Duplicate(
                         loser: duplicate.loser,
                         winner: duplicate.winner,
-                        dueAt: context.now.advanced(by: Self.ownGrace)
+                        dueAt: context.now.advanced(by: Self.reauthenticationGrace)
                     )
                 )
+                if winner.common.isInitiator { complete(duplicate.winner, kept, with: lost) }
                 continue
             }
             guard !missing || duplicate.isForced else {
@@ -163,6 +170,7 @@ extension IKEv2Engine {
         for child in lost.children
         where child.isCurrent && kept.current(of: child.snapshot.tunnel) == nil {
             let task = OwnExchange.Task.createChild(tunnel: child.snapshot.tunnel)
+            guard !kept.isPlanned(task) else { continue }
             update(spi) { sa, context in
                 sa.withEstablished(&context) { state, common, context in
                     state.plan(task, common, &context) ?? .stay

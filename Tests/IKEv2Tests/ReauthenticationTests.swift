@@ -80,7 +80,7 @@ import Testing
 
     /// RFC 4478: what the responder wants, the initiator does.
     @Test func theInitiatorBeginsWhenTheResponderSaysSo() throws {
-        for (seconds, due) in [(600, 540), (100, 90), (5, 1)] {
+        for (seconds, due) in [(600, 540.0), (100, 90), (20, 10), (5, 2.5), (1, 1)] {
             var state = try EngineInState.initiator().first { $0.name == "initiatorAwaitingAuth" }.unwrapped
             let data: [UInt8] = [0, 0, UInt8(seconds >> 8), UInt8(seconds & 255)]
             let lifetime: Payload = .notify(NotifyPayload(.authLifetime, data: data))
@@ -88,7 +88,7 @@ import Testing
             let reauthAt = try state.lone.engine.snapshots.first.unwrapped.reauthAt
             #expect(reauthAt == state.lone.now.advanced(by: .seconds(due)))
             // A later INFORMATIONAL may make it earlier, not later.
-            for (again, expected) in [(3600, due), (20, min(due, 10))] {
+            for (again, expected) in [(3600, due), (20, min(due, 10))] as [(Int, Double)] {
                 let data: [UInt8] = [0, 0, UInt8(again >> 8), UInt8(again & 255)]
                 let notify: Payload = .notify(NotifyPayload(.authLifetime, data: data))
                 let id: UInt32 = again == 3600 ? 0 : 1
@@ -133,5 +133,49 @@ import Testing
         pair.intercept = nil
         pair.run(for: .seconds(80))
         expectReplaced(pair, old, tunnels: 1)
+    }
+}
+
+/// What sends while a new IKE_SA takes over (found by the simulator: packets of the responder that came before its response).
+@Suite struct TakeoverTests {
+    /// The response that makes the new CHILD_SA is lost for a while: the responder goes on by the old one.
+    @Test func theResponderWaitsForASign() throws {
+        var pair = EnginePair.established()
+        let old = try #require(pair[.responder].senders["sub"])
+        let ike = try #require(pair[.initiator].established.first?.id)
+        pair.intercept = { sent in
+            guard sent.side == .responder, let header = sent.header, header.exchange == .ikeAuth else {
+                return nil
+            }
+            return []
+        }
+        pair.handle(.reauthenticate(ikeID: ike), at: .initiator)
+        pair.run(for: .seconds(3))
+        #expect(pair[.responder].established.count == 2)
+        #expect(pair[.responder].senders["sub"] == old)
+        pair.intercept = nil
+        pair.run(for: .seconds(20))
+        #expect(pair[.responder].senders["sub"] != old)
+        #expect(pair.mirrorFailure == nil && pair[.responder].established.count == 1)
+    }
+
+    /// Without a packet of the peer's, its answer to a question is the sign: the old IKE_SA may be the responder's alone.
+    @Test func anAnswerIsASign() throws {
+        var pair = EnginePair()
+        for side in Side.allCases {
+            var policy = PolicyFixture(side).policy
+            policy.uniqueness = .never
+            pair.handle(.setPolicies([policy]), at: side)
+        }
+        pair.initiate()
+        pair.run(for: .seconds(1))
+        let old = try #require(pair[.responder].senders["sub"])
+        pair.restart(.initiator)
+        pair.initiate()
+        pair.run(for: .milliseconds(500))
+        #expect(pair[.responder].established.count == 2)
+        #expect(pair[.responder].senders["sub"] == old)
+        pair.run(for: .seconds(2))
+        #expect(pair[.responder].senders["sub"] != old)
     }
 }

@@ -124,7 +124,7 @@ struct Choreography {
             for effect in gateways[side.rawValue].handle(inputs.removeFirst(), at: now) {
                 switch effect {
                 case .transmit(let datagram): send(datagram, side)
-                case .keepalive: break
+                case .keepalive, .redirect: break
                 case .compute(let job) where holdsJobs:
                     jobs.append((side, job))
                 case .compute(let job):

@@ -13,6 +13,8 @@ struct GatewayModel {
         case keepalive(local: Endpoint, remote: Endpoint)
         case compute(ComputeJob)
         case event(EngineEvent)
+        /// The peer sends it elsewhere.
+        case redirect(Redirection)
     }
 
     let side: Side
@@ -38,8 +40,8 @@ struct GatewayModel {
             case .transmit(let datagram): effects.append(.transmit(datagram))
             case .keepalive(let local, let remote):
                 effects.append(.keepalive(local: local, remote: remote))
-            // No side redirects here.
-            case .redirect, .message: break
+            case .redirect(let redirection): effects.append(.redirect(redirection))
+            case .message: break
             case .compute(let job): effects.append(.compute(job))
             case .install(let installation): dataPlane.install(installation)
             case .useForSending(let id): dataPlane.useForSending(id)

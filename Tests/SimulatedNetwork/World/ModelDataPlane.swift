@@ -66,6 +66,8 @@ struct ModelDataPlane: Sendable {
     private(set) var sas: [UInt32: ModelSA] = [:]
     /// SAs that may send, the one in use last; when it is removed, the one before it takes its place.
     private var senders: [String: [UInt32]] = [:]
+    /// SAs that may not send yet: the newest does when no other can.
+    private var standby: [String: [UInt32]] = [:]
     private var inbound: [SPI: UInt32] = [:]
     private var heard: Set<UInt32> = []
     /// Orders that no right engine gives.
@@ -81,7 +83,11 @@ struct ModelDataPlane: Sendable {
         }
         sas[sa.id] = sa
         inbound[sa.inboundSPI] = sa.id
-        if installation.sendsAtOnce { senders[sa.tunnel, default: []].append(sa.id) }
+        if installation.sendsAtOnce {
+            senders[sa.tunnel, default: []].append(sa.id)
+        } else {
+            standby[sa.tunnel, default: []].append(sa.id)
+        }
     }
 
     mutating func useForSending(_ id: UInt32) {
@@ -89,6 +95,7 @@ struct ModelDataPlane: Sendable {
             faults.append("sending by {\(id)}, which is not installed")
             return
         }
+        standby[sa.tunnel]?.removeAll { $0 == id }
         senders[sa.tunnel, default: []].removeAll { $0 == id }
         senders[sa.tunnel, default: []].append(id)
     }
@@ -100,7 +107,9 @@ struct ModelDataPlane: Sendable {
         }
         inbound[sa.inboundSPI] = nil
         heard.remove(id)
+        standby[sa.tunnel]?.removeAll { $0 == id }
         senders[sa.tunnel]?.removeAll { $0 == id }
+        if senders[sa.tunnel]?.isEmpty ?? true, let heir = standby[sa.tunnel]?.last { useForSending(heir) }
     }
 
     mutating func move(_ id: UInt32, to path: OuterPath) {

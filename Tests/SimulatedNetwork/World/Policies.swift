@@ -76,6 +76,17 @@ struct PolicyShape: Sendable {
     var mobike = false
     /// Certificates instead of a pre-shared key.
     var isCertified = false
+    /// What proves the ends beside.
+    enum Proofs: Sendable {
+        case one
+        /// A certificate behind the pre-shared key, of either side (RFC 4739).
+        case several
+        /// A post-quantum key mixed in (RFC 8784).
+        case postquantum
+    }
+    var proofs = Proofs.one
+    /// Age at which an IKE_SA is made anew with a new proof.
+    var reauthentication: Duration?
     var retransmission = RetransmissionPolicy(
         initial: .milliseconds(500),
         base: 1.5,
@@ -119,6 +130,24 @@ struct PolicyShape: Sendable {
             connection.credentials = Certificates.store(side)
             connection.localAuthentication = LocalAuthentication(.signature)
             connection.remoteAuthentication = .signature
+        }
+        connection.reauthentication = reauthentication
+        switch proofs {
+        case .one: break
+        case .several:
+            connection.credentials = Certificates.store(side)
+            connection.laterLocalRounds = [
+                LocalRound(identity: side.identity, authentication: LocalAuthentication(.signature))
+            ]
+            connection.laterRemoteRounds = [
+                RemoteRound(identity: side.other.identity, authentication: .signature)
+            ]
+        case .postquantum:
+            connection.postquantum = PostquantumPolicy(
+                identity: .fqdn("ppk.test"),
+                isRequired: false,
+                keys: SharedKeyring(Fixed.sharedKey)
+            )
         }
         return connection
     }

@@ -92,6 +92,8 @@ struct RunObserver {
             // What was under way then finds no SA either.
             excuse(now - Weather.longestDelay, now + 80_000)
         case .rebind: excuse(now, now + 3_000)
+        // Who is sent elsewhere and does not get there is left after half a minute.
+        case .command(.redirect, _): excuse(now + 25_000, now + 45_000)
         // Until the other end knows, it sends to where nobody is any more.
         case .move:
             excuse(now - Weather.longestDelay, now + 5_000)

@@ -19,7 +19,10 @@ enum Incident: Sendable {
 
     /// What a user may ask for.
     enum Command: String, Sendable, CaseIterable {
-        case rekeyChild, rekeyIKE, checkLiveness, terminateChild, terminateIKE
+        case rekeyChild, rekeyIKE, checkLiveness, terminateChild, terminateIKE, redirect
+
+        /// What is drawn; redirects come on top.
+        static let drawn = allCases.filter { $0 != .redirect }
     }
 }
 
@@ -73,7 +76,34 @@ struct Scenario: Sendable {
         summary +=
             " tunnels \(shapes[0].tunnels) × \(shapes.map { $0.childCount }) nat \(natted.map { "\($0)" }.sorted()) delay \(fine.delay)"
             + " storm ..\(stormEnds) calm \(calmBegins)..\(ends)"
+        addLaterFeatures(isCalm: isCalm)
         incidents.sort { $0.at < $1.at }
+    }
+
+    /// Not drawn from the seed's own sequence, so that all other runs stay what they were.
+    private mutating func addLaterFeatures(isCalm: Bool) {
+        // An attempt that a move cuts off takes longer than the calm allows to be made again.
+        if isCalm, shapes[0].mobike, seed % 8 != 6 { return }
+        var chance = Chance(seed: seed &* 7 &+ 5)
+        let (from, to) = isCalm ? (calmBegins, ends - 12_000) : (3_000, stormEnds)
+        switch seed % 8 {
+        case 3:
+            // Peers follow five within five minutes.
+            let times = (0..<chance.number(in: 1...3)).map { _ in
+                Int64(chance.number(in: Int(from)...Int(to)))
+            }
+            incidents += times.map { ($0, .command(.redirect, .east)) }
+            summary += " \(times.count) redirects"
+        case 7:
+            // By the one that began it, or because the other says how long the proof holds (RFC 4478).
+            let side: Side = chance.happens(0.5) ? .west : .east
+            shapes[side.rawValue].reauthentication = .seconds(chance.number(in: 12...40))
+            summary += " reauthentication by \(side)"
+        case 6:
+            for index in shapes.indices { shapes[index].proofs = seed % 16 == 6 ? .several : .postquantum }
+            summary += " proofs \(shapes[0].proofs)"
+        default: break
+        }
     }
 
     private static func calmWeather(_ chance: inout Chance) -> Weather {
@@ -156,7 +186,7 @@ struct Scenario: Sendable {
             let from = isCalm ? calmBegins : 3_000
             let at = Int64(chance.number(in: Int(from)...Int(isCalm ? ends - 10_000 : stormEnds)))
             // What takes a tunnel down is for the storm.
-            let all = Incident.Command.allCases
+            let all = Incident.Command.drawn
             let command = chance.pick(isCalm ? Array(all.prefix(3)) : all)
             let side: Side = chance.happens(0.5) ? .west : .east
             incidents.append((at, .command(command, side)))

@@ -163,8 +163,20 @@ struct Simulation {
                 let delay = Int64(chance.number(in: scenario.computeDelay))
                 schedule(.inner(.computed(result), side, life: gateways[side.rawValue].life), at: now + delay)
             case .event(let event): observer.note(event, side, now)
+            case .redirect(let redirection): follow(redirection, side)
             }
         }
+    }
+
+    /// As the control plane does once it knows the way.
+    private mutating func follow(_ redirection: Redirection, _ side: Side) {
+        guard case .address(let address) = redirection.gateway else { return }
+        let input = EngineInput.follow(
+            redirection,
+            local: Endpoint(network.address(of: side), 500),
+            remote: Endpoint(address, 500)
+        )
+        schedule(.inner(input, side, life: gateways[side.rawValue].life), at: now + 1)
     }
 
     private mutating func transmit(_ datagram: IKEDatagram, from side: Side) {
@@ -292,6 +304,11 @@ struct Simulation {
         let child = ike.children.last?.id
         switch command {
         case .rekeyIKE: return .rekeyIKE(id: ike.id)
+        // To itself: the peer makes a new IKE_SA before it lets the old one go.
+        case .redirect:
+            let isMapped = scenario.natted.contains(side)
+            let address = isMapped ? side.publicAddress : network.address(of: side)
+            return .redirect(ikeID: ike.id, to: .address(address))
         case .checkLiveness: return .checkLiveness(ikeID: ike.id)
         case .terminateIKE: return .terminateIKE(id: ike.id, cause: .localRequest)
         case .rekeyChild: return child.map { .rekeyChild(id: $0) }
