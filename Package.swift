@@ -139,7 +139,8 @@ let package = Package(
         tests(
             "Gateway",
             [
-                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "IKEMessages", "Cryptography", "EAP",
+                "Policy", "Primitives", "IPPackets", "IPsecTypes", "IKECore", "IKEMessages", "Cryptography",
+                "EAP",
                 "LinuxIO", "Vici", "GatewayConfiguration", logging,
             ]
         ),

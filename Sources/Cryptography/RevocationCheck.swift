@@ -1,4 +1,4 @@
-/// What may be asked of the network about certificates.
+/// What may be asked of the network about certificates: what was revoked, and certificates themselves.
 public struct RevocationInquiry: Hashable, Sendable {
     /// What is asked for.
     public enum Subject: Hashable, Sendable {
@@ -6,6 +6,8 @@ public struct RevocationInquiry: Hashable, Sendable {
         case list
         /// An answer to this OCSP request, in DER.
         case ocsp([UInt8])
+        /// A certificate, or a bundle, with this SHA-1 (RFC 7296 §3.6).
+        case certificate(hash: [UInt8])
     }
 
     /// Where: a URI of the scheme http.

@@ -78,6 +78,8 @@ final class RevocationCache: RevocationKnowledge {
             switch inquiry.subject {
             case .list: (try? RevocationListInfo(parsing: octets))?.nextUpdate
             case .ocsp: OCSPResponse.nextUpdate(octets)
+            // A hash stands for one thing alone.
+            case .certificate: now + longest
             }
         return min(max(next ?? 0, now + shortest), now + longest)
     }

@@ -72,6 +72,16 @@ final class RevocationFetcher: Sendable {
                 answer = .octets(
                     try HTTPFetch.body(at: inquiry.uri, timeout: Self.timeout, mark: mark, limit: 8 << 20)
                 )
+            case .certificate(let hash):
+                logger.info("fetching certificate from '\(inquiry.uri)'")
+                let octets = try HTTPFetch.body(
+                    at: inquiry.uri,
+                    timeout: Self.timeout,
+                    mark: mark,
+                    limit: 64 << 10
+                )
+                let isRight = (try? Digest.sha1([octets])) == hash
+                answer = isRight ? .octets(octets) : .failed("it has another hash")
             case .ocsp(let request):
                 logger.info("requesting ocsp status from '\(inquiry.uri)'")
                 answer = .octets(

@@ -31,7 +31,7 @@ struct ConnectionReader {
             "esp-proposals", "dpd-delay", "dpd-timeout", "keepalive", "encap", "addresses", "replay-window",
             "child-sas", "tfc-padding", "copy-dscp", "copy-ecn", "copy-df",
             "retransmit", "tunnels", "path-mtu-discovery", "pfs-preflight",
-            "fragmentation", "mobike", "vips", "inactivity", "ppk-id", "ppk-file", "ppk-required",
+            "fragmentation", "mobike", "redirect", "vips", "inactivity", "ppk-id", "ppk-file", "ppk-required",
         ] + CredentialReader.keys + LifetimeReader.ikeKeys + LifetimeReader.childKeys
 
     let reader: MappingReader
@@ -118,6 +118,7 @@ struct ConnectionReader {
         connection.credentials = credentials.credentials
         connection.fragmentation = fragmentation ?? .yes
         connection.mobike = mobike ?? true
+        connection.redirect = reader.value("redirect", Self.redirect)
         connection.requestedAddresses = virtual
         connection.postquantum = postquantum
         return connection
@@ -273,6 +274,15 @@ struct ConnectionReader {
             }
             return address
         }
+    }
+
+    /// Another gateway: an address or a DNS name.
+    private static func redirect(_ text: String) throws(Refusal) -> Identity {
+        if let address = IPAddress(text) { return .address(address) }
+        guard case .name(let name) = try ScalarText.remoteHost(text) else {
+            throw Refusal("\(quoted(text)) is no gateway; accepted: an address or a DNS name")
+        }
+        return .fqdn(name)
     }
 
     private static func fragmentation(_ text: String) throws(Refusal) -> FragmentationPolicy {

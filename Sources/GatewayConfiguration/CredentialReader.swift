@@ -7,7 +7,7 @@ struct CredentialReader {
     static let keys =
         [
             "psk-file", "certificate", "private-key", "ca", "remote-certificate", "remote-public-key", "crl",
-            "revocation", "signature", "send-certificate",
+            "revocation", "signature", "send-certificate", "certificate-url",
         ] + ProofRounds.keys + EAPReader.keys
     /// What a pre-shared key should have at least: 128 bits (RFC 7296 §5).
     private static let shortKey = 16
@@ -54,6 +54,7 @@ struct CredentialReader {
             ),
             eapSecrets: own?.secrets ?? .none
         )
+        if let base = reader.value("certificate-url", Self.base) { result.credentials.urlBases[[]] = base }
         if let first = certificates.0.first {
             result.identity = checkIdentity(localIdentity, first)
             if result.identity == nil { return nil }
@@ -73,6 +74,14 @@ struct CredentialReader {
         }
         for kind in rounds.remote { result.remote.append(remote(kind, trust)) }
         return result
+    }
+
+    /// What URLs of certificates begin with.
+    private static func base(_ text: String) throws(Refusal) -> String {
+        guard text.hasPrefix("http://"), text.utf8.count <= 256, text.utf8.count > 7,
+            text.utf8.allSatisfy({ (0x21...0x7e).contains($0) })
+        else { throw Refusal("\(quoted(text)) is no beginning of URLs; accepted: http://host/path/") }
+        return text
     }
 
     // MARK: - Trust

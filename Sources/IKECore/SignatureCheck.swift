@@ -12,7 +12,7 @@ public struct SignatureCheck: Sendable {
     let payload: AUTHPayload
     let identity: Identity
     let octets: SignedOctets
-    let certificates: [CERTPayload]
+    private(set) var certificates: [CERTPayload]
     let connections: [ConnectionPolicy]
 
     /// Gathers what is to be checked.
@@ -60,9 +60,27 @@ public struct SignatureCheck: Sendable {
         } catch {
             return Verdict(proof: nil, refusals: ["\(error)"])
         }
+        let resolved = CertificatesByURL(certificates, knowing: knowledge) { url in
+            connections.contains { $0.credentials.acceptsCertificates(at: url) }
+        }
+        guard resolved.inquiries.isEmpty else {
+            return Verdict(proof: nil, refusals: [], inquiries: resolved.inquiries)
+        }
+        var check = self
+        check.certificates = Array(resolved.certificates.prefix(VerifiedCertificate.mostCertificates))
+        return check.judgeAll(received, signed, resolved.refusals, seconds, knowledge)
+    }
+
+    private func judgeAll(
+        _ received: ReceivedSignature,
+        _ signed: [UInt8],
+        _ earlier: [String],
+        _ seconds: Int64,
+        _ knowledge: some RevocationKnowledge
+    ) -> Verdict {
         var peer: VerifiedPeer?
         var accepted: [Int] = []
-        var refusals: [String] = []
+        var refusals = earlier
         var inquiries: [RevocationInquiry] = []
         for (number, connection) in connections.enumerated() {
             switch judge(connection, received, signed, seconds, knowledge) {

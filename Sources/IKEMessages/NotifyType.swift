@@ -92,6 +92,8 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
     case signatureHashAlgorithms
     /// 16438, RFC 9242.
     case intermediateExchangeSupported
+    /// 16392.
+    case httpCertLookupSupported
     /// 16404, RFC 4739.
     case multipleAuthSupported
     /// 16405, RFC 4739.
@@ -157,6 +159,7 @@ public enum NotifyType: Hashable, Sendable, CustomStringConvertible {
         (16418, .childlessSupported, "CHILDLESS_IKEV2_SUPPORTED"),
         (16431, .signatureHashAlgorithms, "SIGNATURE_HASH_ALGORITHMS"),
         (16430, .fragmentationSupported, "IKEV2_FRAGMENTATION_SUPPORTED"),
+        (16392, .httpCertLookupSupported, "HTTP_CERT_LOOKUP_SUPPORTED"),
         (16404, .multipleAuthSupported, "MULTIPLE_AUTH_SUPPORTED"),
         (16405, .anotherAuthFollows, "ANOTHER_AUTH_FOLLOWS"),
         (16417, .eapOnlyAuthentication, "EAP_ONLY_AUTHENTICATION"),

@@ -270,7 +270,8 @@ struct InitiatorAwaitingAuth {
             return progress.refuse(cause, common, &context)
         }
         if !progress.derived.isChildless, progress.gathered.securityAssociation == nil,
-            progress.gathered.errorNotification == nil, progress.attempt.connection.hasSeveralRounds
+            progress.gathered.errorNotification == nil, progress.gathered.notification(.redirect) == nil,
+            progress.attempt.connection.hasSeveralRounds
         {
             return refuse("it proves nothing more, and agrees to no CHILD_SA", common, &context)
         }

@@ -194,6 +194,9 @@ struct InitiatorProgress {
         if let wanted = connection.remoteIdentity, !wanted.isPattern {
             payloads.append(.responderID(IDPayload(type: wanted.type, data: wanted.data)))
         }
+        if connection.fetchesCertificates {
+            payloads.append(.notify(NotifyPayload(.httpCertLookupSupported)))
+        }
         if connection.hasSeveralRounds { payloads.append(.notify(NotifyPayload(.multipleAuthSupported))) }
         if connection.localAuthentication.method.eap != nil,
             !connection.remoteAuthentication.eapMethods.isEmpty

@@ -99,6 +99,10 @@ struct PolicyClass: Sendable {
     fileprivate(set) var signers: [Int] = []
     /// One of them has post-quantum keys.
     fileprivate(set) var hasPostquantumKeys = false
+    /// One of them fetches certificates by hash and URL.
+    fileprivate(set) var fetchesCertificates = false
+    /// Where they send peers that begin here; nil when they do not all send them to the same place.
+    fileprivate(set) var redirect: Identity?
     /// One of them has several proofs of a side.
     fileprivate(set) var hasSeveralRounds = false
 
@@ -128,7 +132,9 @@ private struct PolicyClassifier {
             classes[known].members.append(index)
             if connection.forcesEncapsulation { classes[known].forcesEncapsulation = true }
             if connection.postquantum != nil { classes[known].hasPostquantumKeys = true }
+            if connection.fetchesCertificates { classes[known].fetchesCertificates = true }
             if connection.hasSeveralRounds { classes[known].hasSeveralRounds = true }
+            if classes[known].redirect != connection.redirect { classes[known].redirect = nil }
             if connection.usesSignatures, classes[known].signers.count < Self.mostSigners {
                 classes[known].signers.append(index)
             }
@@ -144,6 +150,8 @@ private struct PolicyClassifier {
                 forcesEncapsulation: connection.forcesEncapsulation,
                 signers: connection.usesSignatures ? [index] : [],
                 hasPostquantumKeys: connection.postquantum != nil,
+                fetchesCertificates: connection.fetchesCertificates,
+                redirect: connection.redirect,
                 hasSeveralRounds: connection.hasSeveralRounds
             )
         )
@@ -187,6 +195,15 @@ struct PolicyCandidates {
 
     /// True when one of them has post-quantum keys.
     var usePostquantumKeys: Bool { ranked.contains { table.classes[$0.number].hasPostquantumKeys } }
+
+    /// True when one of them fetches certificates by hash and URL.
+    var fetchCertificates: Bool { ranked.contains { table.classes[$0.number].fetchesCertificates } }
+
+    /// Where all of them send peers that begin here; nil when they differ.
+    var redirect: Identity? {
+        let all = Set(ranked.map { table.classes[$0.number].redirect })
+        return all.count == 1 ? all.first ?? nil : nil
+    }
 
     /// True when one of them has several proofs of a side.
     var haveSeveralRounds: Bool { ranked.contains { table.classes[$0.number].hasSeveralRounds } }

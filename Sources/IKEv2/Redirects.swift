@@ -10,6 +10,27 @@ struct Redirects {
     static let maximum = 5
     static let period = Duration.seconds(300)
 
+    /// Sends a peer elsewhere, if it goes where it is sent and there is a place (RFC 5685 §3, §6).
+    ///
+    /// - Parameters:
+    ///   - payloads: its IKE_SA_INIT request, or nothing where it is known that it goes.
+    ///   - nonce: its nonce in IKE_SA_INIT, which nobody has authenticated yet; nothing in IKE_AUTH.
+    static func payload(for target: Identity?, _ payloads: [Payload]? = nil, nonce: [UInt8] = []) -> Payload?
+    {
+        let gateway: RedirectGateway
+        switch target {
+        case .address(let address): gateway = .address(address)
+        case .fqdn(let name): gateway = .name(name)
+        default: return nil
+        }
+        if let payloads, payloads.notification(.redirectSupported) == nil,
+            payloads.notification(.redirectedFrom) == nil
+        {
+            return nil
+        }
+        return gateway.encoded.map { .notify(NotifyPayload(.redirect, data: $0 + nonce)) }
+    }
+
     private var instants: [String: [Instant]] = [:]
 
     /// Notes one more; false if it is one too many.

@@ -337,7 +337,15 @@ struct ResponderAwaitingAuth {
         let mobile =
             established.mobility == nil
             ? [] : connection.mobikeNotifications(common, nat, isRequest: false, context)
-        let child = established.answerChild(payloads, nonces: nonces, common, &context)
+        let redirect = initial.followsRedirects ? Redirects.payload(for: connection.redirect) : nil
+        let child: [Payload]
+        if let redirect {
+            // It deletes this IKE_SA, or is left after a while.
+            established.redirectAnswered(context)
+            child = [redirect]
+        } else {
+            child = established.answerChild(payloads, nonces: nonces, common, &context)
+        }
         return established.respond(
             head + child + mobile + established.authLifetimePayloads(context),
             to: datagram,

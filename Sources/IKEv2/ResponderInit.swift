@@ -38,6 +38,9 @@ enum ResponderInit {
             let cause = DownCause.noConnection("no connection names \(datagram.remote.address) as its peer")
             return .reply([.notify(NotifyPayload(.noProposalChosen))], cause)
         }
+        if let redirect = Redirects.payload(for: candidates.redirect, payloads, nonce: nonce) {
+            return .reply([redirect], nil)
+        }
         switch choose(offered, preferring: exchange.group, candidates) {
         case .failure(let refusal):
             return .reply([.notify(NotifyPayload(.noProposalChosen))], .noProposalChosen(refusal))
@@ -185,6 +188,9 @@ struct ResponderComputing {
         if wishes.hashes != nil, candidates.useSignatures { payloads.append(.notify(.signatureHashes)) }
         if usesPPK { payloads.append(.notify(NotifyPayload(.usePPK))) }
         if candidates.haveSeveralRounds { payloads.append(.notify(NotifyPayload(.multipleAuthSupported))) }
+        if candidates.fetchCertificates {
+            payloads.append(.notify(NotifyPayload(.httpCertLookupSupported)))
+        }
         if let request = candidates.certificateRequest { payloads.append(request) }
         return payloads
     }

@@ -12,6 +12,8 @@ struct PeerWishes {
     var asksForCertificate = false
     /// It sent one itself: then it has use for ours, though it may name no authority.
     var sentCertificate = false
+    /// It fetches certificates by hash and URL.
+    var fetchesCertificates = false
     /// The authorities that it named, by hash.
     var authorities: [[UInt8]] = []
 
@@ -25,6 +27,8 @@ struct PeerWishes {
             case .notify(let notify) where notify.type == .signatureHashAlgorithms:
                 hashes = (hashes ?? []).union(notify.hashes)
             case .certificate: sentCertificate = true
+            case .notify(let notify) where notify.type == .httpCertLookupSupported:
+                fetchesCertificates = true
             case .certificateRequest(let request):
                 asksForCertificate = true
                 guard request.encoding == CertificateEncoding.x509Signature else { continue }
@@ -155,13 +159,29 @@ extension ConnectionPolicy {
         var certificates: [Payload] = []
         if sends, let own {
             let path = credentials.path(of: own.certificate).filter { !$0.isSelfIssued }
-            certificates = ([own.certificate] + path).map { .certificate(CERTPayload($0.encoded)) }
+            certificates = ([own.certificate] + path).map { certificate in
+                .certificate(payload(of: certificate, byURL: wishes.fetchesCertificates))
+            }
         } else if sends, let info = try? key.publicKey() {
             certificates = [
                 .certificate(CERTPayload(info.encoded, encoding: CertificateEncoding.rawPublicKey))
             ]
         }
         return .success(.signature(key, method, certificates: certificates))
+    }
+
+    /// The certificate, or where it is, if the peer fetches it there.
+    private func payload(of certificate: CertificateInfo, byURL: Bool) -> CERTPayload {
+        guard byURL, let url = credentials.url(of: certificate),
+            let hash = try? Digest.sha1([certificate.encoded])
+        else { return CERTPayload(certificate.encoded) }
+        return CERTPayload(hash + Array(url.utf8), encoding: CertificateEncoding.hashAndURL)
+    }
+
+    /// A peer may name its certificate by hash and URL.
+    var fetchesCertificates: Bool {
+        remoteRounds.contains { $0.authentication.acceptsSignature }
+            && credentials.urlBases.values.contains { !$0.isEmpty }
     }
 
     private var bareKey: PrivateKeyInfo? {

@@ -108,6 +108,8 @@ public struct ConnectionPolicy: Sendable {
     public var childless = ChildlessPolicy.allow
     /// Whether IKE messages travel in fragments of ours.
     public var fragmentation = FragmentationPolicy.yes
+    /// Another gateway, an address or a name, to which peers that begin here are sent (RFC 5685); nil for none.
+    public var redirect: Identity?
     /// How long an IKE_SA lives.
     public var lifetime: SALifetime
     /// Retransmission of our requests.
@@ -186,6 +188,7 @@ public struct ConnectionPolicy: Sendable {
             && forcesEncapsulation == other.forcesEncapsulation && livenessDelay == other.livenessDelay
             && keepaliveInterval == other.keepaliveInterval
             && mobike == other.mobike && requestedAddresses == other.requestedAddresses
+            && redirect == other.redirect
             && fragmentation == other.fragmentation && childless == other.childless
             && retransmission == other.retransmission
             && lifetime == other.lifetime && uniqueness == other.uniqueness

@@ -35,6 +35,9 @@ public struct CredentialStore: Sendable {
     public var sources: [[UInt8]: RevocationSources] = [:]
     /// Certificates whose OCSP answers are believed.
     public var responderSigners: [CertificateInfo] = []
+    /// What the URLs of certificates begin with by which an authority's are named (RFC 7296 §3.6), by the DER of its
+    /// certificate; under no octets for all others.
+    public var urlBases: [[UInt8]: String] = [:]
     private let byCertificate: [[UInt8]: Int]
     private let bySubject: [[UInt8]: [Int]]
 
@@ -111,6 +114,19 @@ public struct CredentialStore: Sendable {
         return path
     }
 
+    /// A certificate may be fetched from here, because the configuration names the place.
+    public func acceptsCertificates(at url: String) -> Bool {
+        url.hasPrefix("http://") && urlBases.values.contains { !$0.isEmpty && url.hasPrefix($0) }
+    }
+
+    /// Where a certificate of ours is to be had; nil when it is nowhere.
+    public func url(of certificate: CertificateInfo) -> String? {
+        let issuer = path(of: certificate).first?.encoded ?? []
+        guard let base = urlBases[issuer] ?? urlBases[[]], let hash = try? Digest.sha1([certificate.encoded])
+        else { return nil }
+        return base + hash.map { octet in (octet < 16 ? "0" : "") + String(octet, radix: 16) }.joined()
+    }
+
     /// What believes a peer: roots, authorities that the connection names and whose root is not known here, and
     /// certificates of peers that the configuration names; other authorities lead to them.
     public func trust(_ remote: RemoteAuthentication) -> CertificateTrust {
@@ -146,7 +162,7 @@ public struct CredentialStore: Sendable {
             Set((store.own.map { $0.certificate } + store.authorities + store.peers).map { $0.encoded })
                 .union(store.publicKeys.map { $0.encoded }).union(store.bareKeys.map { $0.keyID })
         }
-        return all(self) == all(other)
+        return all(self) == all(other) && urlBases == other.urlBases
     }
 }
 

@@ -86,6 +86,7 @@ public struct LoadedConfiguration: Sendable {
             let encoded = authority.certificate.encoded
             store.sources[encoded, default: RevocationSources()].listURIs += authority.revocationListURIs
             store.sources[encoded, default: RevocationSources()].responderURIs += authority.ocspURIs
+            store.urlBases[encoded] = authority.certificateURIBase
         }
         return store
     }

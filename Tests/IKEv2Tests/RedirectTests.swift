@@ -163,4 +163,49 @@ import Testing
         pair.run(for: .seconds(10))
         #expect(pair[.responder].established.isEmpty && pair[.initiator].established.isEmpty)
     }
+
+    private func redirecting(_ policies: [ConnectionPolicy]) -> EnginePair {
+        var pair = EnginePair()
+        pair.handle(.setPolicies(policies), at: .responder)
+        pair.initiate()
+        pair.run(for: .seconds(1))
+        return pair
+    }
+
+    /// Where every connection says the same, IKE_SA_INIT says so before anything is computed.
+    @Test func sendsAwayInInit() {
+        var policy = PolicyFixture(.responder).policy
+        policy.redirect = .address(fixed("203.0.113.9"))
+        let pair = redirecting([policy])
+        #expect(pair[.initiator].redirections.map { $0.gateway } == [elsewhere])
+        #expect(pair[.responder].engine.count == 0 && pair[.initiator].engine.count == 0)
+        #expect(pair[.responder].installations.isEmpty)
+    }
+
+    /// Else the peer must prove who it is, and makes no CHILD_SA.
+    @Test func sendsAwayInAuth() {
+        var policy = PolicyFixture(.responder).policy
+        policy.redirect = .fqdn("vpn2.example.com")
+        var other = PolicyFixture(.responder).policy
+        other.name = "other"
+        other.remoteIdentity = .fqdn("c.test")
+        var pair = redirecting([other, policy])
+        #expect(pair[.initiator].redirections.map { $0.gateway } == [.name("vpn2.example.com")])
+        #expect(pair[.responder].installations.isEmpty && pair[.initiator].installations.isEmpty)
+        pair.run(for: .seconds(5))
+        #expect(pair[.responder].established.isEmpty && pair[.initiator].established.isEmpty)
+    }
+
+    /// Who does not say that it goes is taken.
+    @Test func takesThoseWhoDoNotGo() throws {
+        var policy = PolicyFixture(.responder).policy
+        policy.redirect = .address(fixed("203.0.113.9"))
+        var lone = LoneEngine(.responder, PolicyFixture(.responder))
+        lone.handle(.setPolicies([policy]))
+        var puppet = try Puppet(.initiator)
+        let response = try lone.receive(puppet.request(), from: puppet.endpoint).first.unwrapped
+        try puppet.take(response: response)
+        lone.receive(try puppet.auth(), from: puppet.endpoint)
+        #expect(lone.engine.snapshots.first?.state == .established && lone.installs == 1)
+    }
 }

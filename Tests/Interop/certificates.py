@@ -1,4 +1,5 @@
 """Certificates and signatures against strongSwan: kinds of keys, chains, mixed proofs, what is refused and why."""
+import hashlib
 import json
 import re
 import subprocess
@@ -343,3 +344,40 @@ def revocation_fetched(lab):
     web.answer()
     scene.a.swanctl("--flush-certs")
     refused(scene, "certificate revoked, says the responder", "revocation:")
+
+
+class LookupSwan(CertifiedSwan):
+    """strongSwan that names certificates by hash and URL, and fetches ours."""
+    MORE_PLUGINS = CertifiedSwan.MORE_PLUGINS + " curl"
+    base = ""
+
+    def write(self):
+        super().write()
+        path = self.dir / "strongswan.conf"
+        path.write_text(path.read_text().replace("  retransmit_timeout", "  hash_and_url = yes\n  retransmit_timeout", 1))
+        path = self.dir / "swanctl.conf"
+        path.write_text(path.read_text() + f"authorities {{\n  ca {{\n    cacert = ca-intermediate.pem\n    cert_uri_base = {self.base}\n  }}\n}}\n")
+
+
+@case("certificates-by-url", 60, own=True)
+def certificates_by_url(lab):
+    """Hash and URL both ways; a URL from elsewhere is not fetched."""
+    scene, authority = certified(lab, peer=LookupSwan)
+    publisher = Publisher(scene, authority)
+    base = f"http://{scene.spec_b.local}:8080/"
+    scene.b.base = base
+    scene.b.write()
+    for certificate in (scene.own, scene.theirs, authority.intermediate):
+        der = subprocess.run([OPENSSL, "x509", "-in", str(certificate), "-outform", "DER"], check=True, capture_output=True).stdout
+        (authority.dir / hashlib.sha1(der).hexdigest()).write_bytes(der)
+    publisher.serve_lists()
+    scene.b.start()
+    prove(scene, authority, f"certificate-url: {base}", ca=chain(authority.root, authority.intermediate))
+    scene.a.start()
+    both_roles(scene)
+    expect("fetched certificate \"O=Test, CN=a\"" in scene.b.log(), "strongSwan fetched nothing of ours")
+    expect("fetching certificate from" in scene.a.log(), "we fetched nothing")
+    prove(scene, authority, "certificate-url: http://192.0.2.99/", ca=chain(authority.root, authority.intermediate))
+    scene.a.reload()
+    answer = scene.a.up()
+    expect(answer.returncode != 0 and "from where none is fetched" in scene.a.log(), answer.stdout[-300:])
