@@ -131,7 +131,10 @@ let package = Package(
         ),
         tests("LinuxIO", ["Primitives", "IPPackets"]),
         tests("Vici", ["Primitives"]),
-        tests("GatewayConfiguration", ["Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography"]),
+        tests(
+            "GatewayConfiguration",
+            ["Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography", "EAP"]
+        ),
         tests(
             "SwanctlConfiguration",
             ["Vici", "Policy", "Primitives", "IPPackets", "IPsecTypes", "Cryptography"]

@@ -93,11 +93,12 @@ enum ViciLists {
         _ now: Instant
     ) -> ViciMessage {
         var sa = ikeSA(ike, now)
+        // Ours alone, and before what scripts for strongSwan expect next to the CHILD_SAs.
+        if !ike.nameServers.isEmpty { sa.list("local-dns", ike.nameServers.map { $0.description }) }
+        if !ike.searchDomains.isEmpty { sa.list("local-domains", ike.searchDomains) }
         if !ike.virtualAddresses.isEmpty {
             sa.list("local-vips", ike.virtualAddresses.map { $0.description })
         }
-        if !ike.nameServers.isEmpty { sa.list("local-dns", ike.nameServers.map { $0.description }) }
-        if !ike.searchDomains.isEmpty { sa.list("local-domains", ike.searchDomains) }
         for (key, tasks) in [
             ("tasks-queued", ike.queuedTasks), ("tasks-active", ike.activeTasks),
             ("tasks-passive", ike.passiveTasks),

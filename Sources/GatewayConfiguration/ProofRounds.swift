@@ -36,6 +36,11 @@ struct ProofRounds {
             )
             return nil
         }
+        if local.count + remote.count > 2, reader.entry("ppk-id") != nil {
+            // RFC 8784 does not say which of several proofs the key is part of.
+            reader.error("ppk-id", "does not go with several proofs; accepted: one proof of each end")
+            return nil
+        }
         if remote.contains(.eap), !onlyEAP || remote.count > 1 || !usesEAP {
             let key = reader.entry("remote-proofs") == nil ? "eap-only" : "remote-proofs"
             reader.error(

@@ -1,4 +1,5 @@
 import Cryptography
+import EAP
 import Policy
 import Testing
 
@@ -174,5 +175,60 @@ import Testing
         #expect(policy.localAuthentication.constraint.usesPSS == true)
         #expect(policy.localAuthentication.constraint.hashes == [.sha384])
         #expect(policy.remoteAuthentication.revocation == .ifURI)
+    }
+
+    @Test func eap() throws {
+        let password = try load(
+            "remote-id: b.test, ca: root.pem, eap: [mschapv2, md5], eap-id: 'DOM\\carol', eap-password-file: pw"
+        )
+        #expect(password.localAuthentication.method.eap?.methods == [.mschapv2, .md5])
+        #expect(password.localAuthentication.method.eap?.identity?.data == Array("DOM\\carol".utf8))
+        #expect(password.remoteAuthentication.acceptsSignature)
+        #expect(password.remoteAuthentication.eapMethods.isEmpty)
+        #expect(password.eapSecrets.passwords.entries.count == 1)
+        let certificate = "certificate: own.pem, private-key: own.key"
+        let both = try load("remote-id: b.test, ca: root.pem, eap: tls, eap-only: true, \(certificate)")
+        #expect(both.remoteAuthentication.eapMethods == [.tls] && !both.remoteAuthentication.acceptsSignature)
+        let key = try load("psk-file: psk, eap: gtc, eap-id: carol, eap-password-file: pw")
+        #expect(key.remoteAuthentication == .sharedKey)
+    }
+
+    @Test func severalProofs() throws {
+        let certificate = "certificate: own.pem, private-key: own.key, ca: root.pem, remote-id: b.test"
+        let policy = try load(
+            "\(certificate), psk-file: psk, proofs: [certificate, psk], remote-proofs: [psk, certificate]"
+        )
+        #expect(policy.localRounds.map { $0.authentication.method } == [.signature, .sharedKey])
+        #expect(policy.remoteRounds.map { $0.authentication.acceptsSignature } == [false, true])
+        #expect(policy.hasSeveralRounds)
+        let eap = try load("\(certificate), proofs: [certificate, eap], eap: mschapv2, eap-password-file: pw")
+        #expect(eap.laterLocalRounds.first?.authentication.method.eap?.methods == [.mschapv2])
+    }
+
+    @Test(arguments: [
+        ("psk-file: psk, eap: sim", "mschapv2"),
+        ("psk-file: psk, eap: mschapv2", "needs the key 'eap-password-file'"),
+        ("psk-file: psk, eap-id: carol", "'eap' names no method"),
+        ("psk-file: psk, eap: tls", "certificate"),
+        ("psk-file: psk, proofs: [psk, psk]", "each of psk, certificate, eap once"),
+        ("psk-file: psk, proofs: [eap]", "with 'eap'"),
+        ("psk-file: psk, remote-proofs: [eap]", "eap-only"),
+        ("psk-file: psk, eap-only: true", "eap-only"),
+        ("ca: root.pem, remote-id: b, psk-file: psk, eap: md5, eap-password-file: pw", "is not used"),
+        (
+            "ca: root.pem, remote-id: b, psk-file: psk, remote-proofs: [certificate, psk], ppk-id: k, ppk-file: p",
+            "does not go with several proofs"
+        ),
+        (
+            "certificate: own.pem, private-key: own.key, psk-file: psk, eap: md5, eap-password-file: pw",
+            "proofs: [certificate, eap]"
+        ),
+        ("psk-file: psk, certificate-url: 'https://x/'", "accepted: http://"),
+        ("psk-file: psk, redirect: 'a b'", "accepted"),
+        ("psk-file: psk, send-certificate: sometimes", "ifasked"),
+    ])
+    func refusedProofs(_ connection: String, _ word: String) throws {
+        let text = try refusal(connection)
+        #expect(text.contains(word), "\(text)")
     }
 }
