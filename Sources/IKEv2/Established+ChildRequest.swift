@@ -296,6 +296,14 @@ extension Established {
                     EngineContext.Tunnel(connection: connection.name, name: name)
                 )
             }
+            if case .peerRefused(.tsMaxQueue, _) = cause, exchange.offer?.tunnel?.isFurther == false,
+                let further = furtherChild(of: name)
+            {
+                // The peer counts those for single workers, the tunnel lacks the one for all: it takes one's place.
+                let transition = terminateChild(further.id, .duplicate, common, &context)
+                waiting.append(.createChild(tunnel: name))
+                return transition
+            }
             context.report(.childFailed(snapshot(common), tunnel: name, cause: cause))
         case .rekeyChild(let id):
             guard let index = children.firstIndex(where: { $0.id == id }), children[index].isCurrent else {
@@ -330,6 +338,16 @@ extension Established {
         default: break
         }
         return sendNext(common, &context)
+    }
+
+    /// The last CHILD_SA that a tunnel has beside its first (RFC 9611).
+    private func furtherChild(of name: String) -> ChildSA? {
+        children.last { child in
+            child.isCurrent
+                && connection.tunnels.contains {
+                    $0.name == child.snapshot.tunnel && $0.isFurther && $0.configuredName == name
+                }
+        }
     }
 
     /// True for a CHILD_SA that the peer has perhaps not made yet.

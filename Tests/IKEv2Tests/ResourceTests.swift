@@ -51,6 +51,22 @@ import Testing
         #expect(pair.mirrorFailure(children: 2) == nil)
     }
 
+    /// The first, which carries what no other does, comes back although the peer has as many as it takes.
+    @Test func theFirstTakesThePlaceOfAnother() throws {
+        var pair = Self.pair(3, 2)
+        let first = try Self.children(pair, .initiator).first { $0.tunnel == "sub" }.unwrapped
+        let ike = try pair[.initiator].established.first.unwrapped.id
+        pair.handle(.terminateChild(id: first.id, cause: .localRequest), at: .initiator)
+        pair.initiate(tunnel: "sub#2")
+        pair.run(for: .seconds(5))
+        #expect(Self.children(pair, .initiator).map { $0.tunnel } == ["sub#1", "sub#2"])
+        pair.initiate()
+        pair.run(for: .seconds(5))
+        #expect(Self.children(pair, .initiator).map { $0.tunnel } == ["sub", "sub#1"])
+        #expect(pair[.initiator].established.map { $0.id } == [ike])
+        #expect(pair.mirrorFailure(children: 2) == nil)
+    }
+
     @Test func aPeerThatSaysNothingIsAskedForNoMore() {
         var pair = Self.pair(4, 1)
         #expect(Self.children(pair, .initiator).map { $0.tunnel } == ["sub"])
