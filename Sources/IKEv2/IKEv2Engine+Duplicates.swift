@@ -118,7 +118,7 @@ extension IKEv2Engine {
                 Self.isSamePeer(loser, winner), case .established(let lost) = loser.state,
                 case .established(let kept) = winner.state, lost.successor == nil, lost.closing == nil
             else { continue }
-            guard duplicate.isForced || !kept.children.contains(where: { $0.waitsForPeer }) else {
+            guard duplicate.isForced || !kept.waitsForPeer else {
                 // The peer may not have got what it carries: nothing would be left to send by.
                 let dueAt = context.now.advanced(by: Self.reauthenticationGrace)
                 duplicates.append(Duplicate(loser: duplicate.loser, winner: duplicate.winner, dueAt: dueAt))
@@ -194,6 +194,14 @@ extension IKEv2Engine {
 }
 
 extension Established {
+    /// A tunnel has nothing yet that surely reaches the peer; what stands beside another one may take its time.
+    fileprivate var waitsForPeer: Bool {
+        children.contains { child in
+            child.waitsForPeer
+                && !connection.tunnels.contains { $0.name == child.snapshot.tunnel && $0.isFurther }
+        }
+    }
+
     /// Ends for the sake of another IKE_SA: that one's CHILD_SAs send from now on, ours receive what is under way.
     fileprivate mutating func giveWay(
         to winners: [ChildSA],

@@ -117,7 +117,12 @@ struct ModelDataPlane: Sendable {
         sas[id]?.path = path
     }
 
-    func sender(of tunnel: String) -> ModelSA? { senders[tunnel]?.last.flatMap { sas[$0] } }
+    /// The one of the tunnel itself, else one that stands beside it.
+    func sender(of tunnel: String) -> ModelSA? {
+        if let own = senders[tunnel]?.last.flatMap({ sas[$0] }) { return own }
+        let further = senders.values.compactMap { $0.last.flatMap { sas[$0] } }
+        return further.filter { $0.group == tunnel }.min { $0.id < $1.id }
+    }
 
     /// The next packet of a tunnel, or nil while nothing may send.
     mutating func packet(_ tunnel: Int, from side: Side, at now: Int64) -> ModelPacket? {

@@ -89,7 +89,8 @@ struct Scenario: Sendable {
         switch seed % 8 {
         case 3:
             // Peers follow five within five minutes.
-            let times = (0..<chance.number(in: 1...3)).map { _ in
+            let count = isCalm ? 1 : chance.number(in: 1...3)
+            let times = (0..<count).map { _ in
                 Int64(chance.number(in: Int(from)...Int(to)))
             }
             incidents += times.map { ($0, .command(.redirect, .east)) }
@@ -97,7 +98,7 @@ struct Scenario: Sendable {
         case 7:
             // By the one that began it, or because the other says how long the proof holds (RFC 4478).
             let side: Side = chance.happens(0.5) ? .west : .east
-            shapes[side.rawValue].reauthentication = .seconds(chance.number(in: 12...40))
+            shapes[side.rawValue].reauthentication = .seconds(chance.number(in: 25...50))
             summary += " reauthentication by \(side)"
         case 6:
             for index in shapes.indices { shapes[index].proofs = seed % 16 == 6 ? .several : .postquantum }
