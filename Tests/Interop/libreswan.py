@@ -121,8 +121,10 @@ def rekeyed(scene, word, rekey, kind):
     finally:
         for pinger in pingers:
             pinger.stop(1)
-    for pinger, role in zip(pingers, ("ha", "hb")):
-        expect(not pinger.lost(), f"{word}: {pinger.lost()} of {len(pinger.sent)} pings from {role} lost")
+    # as responder libreswan sends by the new CHILD_SA with its response: what overtakes our half of a key exchange finds no SA
+    early = set(re.findall(r"ESP with unknown SPI (\w+)", scene.a.log())) & set(re.findall(r"takes over, SPIs (\w+)_i", scene.a.log()))
+    lost = sum(pinger.lost() for pinger in pingers)
+    expect(lost <= (2 if early and "by us" in word else 0), f"{word}: {lost} of {sum(len(p.sent) for p in pingers)} pings lost")
     expect(wait_until(lambda: scene.a.counts() == (1, 1) == scene.b.counts(), 10, 0.2), f"{word}: not one of each: {scene.a.counts()}, {scene.b.states()}")
 
 
