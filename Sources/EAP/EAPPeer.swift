@@ -40,7 +40,7 @@ public struct EAPPeer: Sendable {
     /// Octets of a packet that is looked at.
     static let longestPacket = 16_384
 
-    private let credentials: EAPCredentials
+    private var credentials: EAPCredentials
     private var method: Method?
     /// The request that is being worked on.
     private var identifier: UInt8 = 0
@@ -53,6 +53,12 @@ public struct EAPPeer: Sendable {
     /// Begins; the server speaks first.
     public init(_ credentials: EAPCredentials) {
         self.credentials = credentials
+    }
+
+    /// Takes part in no other methods from now on: a server that nothing has proved yet must not get a password, nor an
+    /// answer by which to guess one.
+    public mutating func restrict(to methods: [EAPMethod]) {
+        credentials.methods.removeAll { !methods.contains($0) }
     }
 
     /// The method that the server chose; nil while it has not.
@@ -198,7 +204,8 @@ public struct EAPPeer: Sendable {
                 + (credentials.usable.contains(method)
                     ? "" : " (which lacks \(EAPCredentials.need(of: method)))")
         }
-        let text = "it asks for \(name), allowed here is \(ours.joined(separator: ", "))"
+        let allowed = ours.isEmpty ? "none that proves it as well" : ours.joined(separator: ", ")
+        let text = "it asks for \(name), allowed here is \(allowed)"
         declined = text
         guard !usable.isEmpty else {
             failure = .method(text)

@@ -78,7 +78,7 @@ struct CredentialReader {
 
     /// What URLs of certificates begin with.
     private static func base(_ text: String) throws(Refusal) -> String {
-        guard text.hasPrefix("http://"), text.utf8.count <= 256, text.utf8.count > 7,
+        guard CredentialStore.namesHost(text), text.utf8.count <= 256,
             text.utf8.allSatisfy({ (0x21...0x7e).contains($0) })
         else { throw Refusal("\(quoted(text)) is no beginning of URLs; accepted: http://host/path/") }
         return text

@@ -141,7 +141,8 @@ struct InitiatorAwaitingAuth {
                 return refuse("its IKE_AUTH holds neither AUTH nor an error", common, &context)
             }
             if let cause = identityRefusal(id) { return progress.refuse(cause, common, &context) }
-            guard !progress.connection.remoteAuthentication.eapMethods.isEmpty else {
+            let methods = progress.connection.remoteAuthentication.eapMethods
+            guard !methods.isEmpty else {
                 let origin = attempt.connection.origin(of: "eap-only")
                 let cause = DownCause.authenticationFailed(
                     "the peer wants to prove itself by EAP alone, which \(origin) does not allow"
@@ -149,7 +150,7 @@ struct InitiatorAwaitingAuth {
                 return progress.refuse(cause, common, &context)
             }
             progress.responderID = id
-            progress.eap?.provesPeer = true
+            progress.eap?.provePeer(by: methods)
             progress.owesProof = false
         } else if progress.owesProof, payloads.eap == nil {
             return refuse("its IKE_AUTH lacks the further proof that it announced", common, &context)

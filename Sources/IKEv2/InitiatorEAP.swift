@@ -11,7 +11,7 @@ struct EAPConversation {
     /// How it ended; our AUTH follows from it, and the peer's must.
     var outcome: EAPOutcome?
     /// The peer proves itself by the method and sent no AUTH before (RFC 5998).
-    var provesPeer = false
+    private(set) var provesPeer = false
 
     init(_ credentials: EAPCredentials) { peer = EAPPeer(credentials) }
 
@@ -20,6 +20,12 @@ struct EAPConversation {
     }
 
     mutating func take(_ progress: TLSProgress) -> EAPPeer.Step { peer.take(progress) }
+
+    /// Nothing but these methods is to prove the peer.
+    mutating func provePeer(by methods: [EAPMethod]) {
+        provesPeer = true
+        peer.restrict(to: methods)
+    }
 }
 
 extension ConnectionPolicy {
@@ -185,8 +191,7 @@ extension EAPFailure {
     /// The key of the line that decides.
     var key: String {
         switch self {
-        case .refused, .early, .malformed, .ours: "eap"
-        case .method: "eap"
+        case .refused, .method, .malformed, .early, .ours: "eap"
         case .server: "ca"
         }
     }

@@ -99,6 +99,18 @@ struct ResponderAwaitingAuth {
         }
     }
 
+    /// What a proof of the peer's covers.
+    func octets(of id: IDPayload) -> SignedOctets {
+        SignedOctets(
+            prf: channel.suite.prf,
+            message: initial.requestOctets,
+            nonce: responderNonce,
+            identity: id,
+            macKey: channel.keys.skPi,
+            intermediate: intermediate.authenticated
+        )
+    }
+
     private mutating func authenticate(
         _ payloads: [Payload],
         _ datagram: IKEDatagram,
@@ -134,14 +146,7 @@ struct ResponderAwaitingAuth {
             let (connections, auth) = (choice.connections, choice.auth)
             if let mixed = choice.keys { channel.take(mixed) }
             mixesPPK = choice.keys != nil
-            let signed = SignedOctets(
-                prf: channel.suite.prf,
-                message: initial.requestOctets,
-                nonce: responderNonce,
-                identity: id,
-                macKey: channel.keys.skPi,
-                intermediate: intermediate.authenticated
-            )
+            let signed = octets(of: id)
             let signers = connections.filter { $0.remoteAuthentication.acceptsSignature }
             if SignatureMethod.numbers.contains(auth.method), !signers.isEmpty {
                 let check = SignatureCheck(

@@ -97,14 +97,7 @@ extension ResponderAwaitingAuth {
             let text = "\(connection.origin(of: "remote-proofs")) asks for another number of proofs"
             return refuseRound(text, request, common, &context)
         }
-        let octets = SignedOctets(
-            prf: channel.suite.prf,
-            message: initial.requestOctets,
-            nonce: responderNonce,
-            identity: id,
-            macKey: channel.keys.skPi,
-            intermediate: intermediate.authenticated
-        )
+        let octets = octets(of: id)
         if SignatureMethod.numbers.contains(auth.method), connection.remoteAuthentication.acceptsSignature {
             let check = SignatureCheck(
                 auth,

@@ -181,7 +181,7 @@ extension ConnectionPolicy {
     /// A peer may name its certificate by hash and URL.
     var fetchesCertificates: Bool {
         remoteRounds.contains { $0.authentication.acceptsSignature }
-            && credentials.urlBases.values.contains { !$0.isEmpty }
+            && credentials.urlBases.values.contains { CredentialStore.namesHost($0) }
     }
 
     private var bareKey: PrivateKeyInfo? {

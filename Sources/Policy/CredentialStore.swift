@@ -115,8 +115,18 @@ public struct CredentialStore: Sendable {
     }
 
     /// A certificate may be fetched from here, because the configuration names the place.
+    ///
+    /// A place that does not name its host to the end, by a slash, would be one of other hosts too.
     public func acceptsCertificates(at url: String) -> Bool {
-        url.hasPrefix("http://") && urlBases.values.contains { !$0.isEmpty && url.hasPrefix($0) }
+        urlBases.values.contains { base in Self.namesHost(base) && url.hasPrefix(base) }
+    }
+
+    /// True for `http://host/` and what goes on behind it.
+    public static func namesHost(_ base: String) -> Bool {
+        let scheme = "http://"
+        guard base.hasPrefix(scheme) else { return false }
+        let rest = base.dropFirst(scheme.count)
+        return rest.first != "/" && rest.contains("/")
     }
 
     /// Where a certificate of ours is to be had; nil when it is nowhere.

@@ -224,6 +224,7 @@ import Testing
             "proofs: [certificate, eap]"
         ),
         ("psk-file: psk, certificate-url: 'https://x/'", "accepted: http://"),
+        ("psk-file: psk, certificate-url: 'http://x'", "accepted: http://"),
         ("psk-file: psk, redirect: 'a b'", "accepted"),
         ("psk-file: psk, send-certificate: sometimes", "ifasked"),
     ])

@@ -92,6 +92,22 @@ import Testing
         }
     }
 
+    /// A base without a slash behind the host names other hosts as well: it is none.
+    @Test func aBaseNamesItsHost() {
+        var store = CredentialStore.empty
+        for (base, url, isAccepted) in [
+            ("http://certs.test/", "http://certs.test/a", true),
+            ("http://certs.test/x?h=", "http://certs.test/x?h=1", true),
+            ("http://certs.test", "http://certs.test.evil/a", false),
+            ("http://certs.test", "http://certs.test/a", false),
+            ("http:///", "http:///a", false), ("https://certs.test/", "https://certs.test/a", false),
+            ("", "http://certs.test/a", false),
+        ] {
+            store.urlBases = [[]: base]
+            #expect(store.acceptsCertificates(at: url) == isAccepted, "\(base)")
+        }
+    }
+
     @Test func bundles() throws {
         let authority = CertificateAuthority.shared
         let der = [
